@@ -1,0 +1,51 @@
+# Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean force
+
+# The system's own Python first: a version manager's stand-in may be out of other users' reach.
+PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.setup
+
+# Trust what the machine trusts: a private CA is in its store, not in the list that uv brings along.
+export UV_SYSTEM_CERTS ?= 1
+export UV_PROJECT_ENVIRONMENT := .venv
+unexport VIRTUAL_ENV
+
+# A virtual environment holds absolute paths: one that came along with a copied tree is made anew.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): force
+endif
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Install everything into .venv, and restic beside the system where it is missing or old
+
+$(STAMP): uv.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install python3, or set PYTHON=" >&2; exit 1; }
+	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
+	uv=$$("$(PYTHON)" scripts/get_uv.py) && "$$uv" sync --frozen --compile-bytecode --python "$(PYTHON)"
+	$(BIN)/homelab backup doctor --install
+	@echo "$(CURDIR)" >$@
+
+demo: setup ## Run the demonstration in a throw-away homelab
+	$(BIN)/homelab devlab demo
+
+test: setup ## Run the tests, and hold core/ and providers/ to 90 % coverage each
+	$(BIN)/pytest -n 2 --dist loadgroup --cov=backup_orchestration --cov-report=
+	$(BIN)/coverage report --include='backup_orchestration/core/*' --fail-under=90
+	$(BIN)/coverage report --include='backup_orchestration/providers/*' --fail-under=90
+
+lint: setup ## Check style, types, imports and the shape of the code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_shape.py
+
+clean: ## Remove everything that `setup` and `test` made in this directory
+	rm -rf .venv .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

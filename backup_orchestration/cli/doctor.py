@@ -1,0 +1,99 @@
+"""`homelab backup doctor`: what is missing, and the command that installs it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_orchestration.cli.show import complain, say
+from backup_orchestration.core import settings, tools
+from backup_orchestration.core.errors import HomelabError, ToolMissingError
+from backup_orchestration.core.tools import Requirement
+from backup_orchestration.homelab.load import Homelab, load
+from backup_orchestration.providers.restic import Restic
+from backup_orchestration.toolbox import debian
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the examination; `remedy` is empty where all is well."""
+
+    what: str
+    found: str
+    remedy: str = ""
+
+
+def examine(*, install: bool) -> int:
+    """Look at this machine and the settings; returns 1 if something is missing, 2 if the settings are refused."""
+    if install:
+        _install_missing(Restic.tools)
+    findings = [Finding("python", platform.python_version())]
+    code = 0
+    try:
+        homelab = _settings()
+    except HomelabError as error:
+        findings.append(Finding("settings", error.message, error.remedy or "correct them"))
+        homelab, code = None, error.exit_code
+    needed = {item for found in homelab.providers.values() for item in found.part.tools} if homelab else Restic.tools
+    findings += [_tool(item) for item in needed]
+    if homelab is not None:
+        findings += _places(homelab)
+    elif not code:
+        findings.append(Finding("settings", "none here; `homelab init` writes some"))
+    for item in findings:
+        say(f"{'MISSING' if item.remedy else 'ok':<8} {item.what}: {item.found}")
+        if item.remedy:
+            say(f"         {item.remedy}")
+    return code or int(any(item.remedy for item in findings))
+
+
+def _settings() -> Homelab | None:
+    """The installation, or None where there are no settings, which is no fault of a machine."""
+    here = [Path.cwd() / settings.FILENAME, Path.cwd() / settings.DEVLAB_SETTINGS]
+    if not os.environ.get(settings.VARIABLE) and not any(path.is_file() for path in here):
+        return None
+    return load()
+
+
+def _tool(needed: Requirement) -> Finding:
+    try:
+        tool = tools.find(needed)
+    except ToolMissingError as error:
+        return Finding(needed.name, error.message, debian.install_command(needed.name))
+    return Finding(needed.name, f"{tools.dotted(tool.version)} at {tool.path}")
+
+
+def _places(homelab: Homelab) -> Iterator[Finding]:
+    yield Finding("settings", f"{homelab.path}, {len(homelab.policies)} policies")
+    places = {f"destinations.{name}.location": item.location for name, item in homelab.destinations.items()}
+    for what, path in {
+        **places,
+        "evidence.location": homelab.evidence_location,
+        "home": homelab.home,
+    }.items():
+        there = next(parent for parent in (path, *path.parents) if parent.exists())
+        if not os.access(there, os.W_OK):
+            yield Finding(what, f"{there} cannot be written", "change its owner, or run as the user who may")
+        else:
+            free = shutil.disk_usage(there).free
+            yield Finding(
+                what, f"{path}, {free / 2**30:.1f} GiB free" + ("" if path.exists() else ", made when needed")
+            )
+    if homelab.settings.notifications:
+        yield Finding("notifications", "checked and not used: this version delivers no alerts")
+
+
+def _install_missing(needed: tuple[Requirement, ...]) -> None:
+    for item in needed:
+        try:
+            tools.find(item)
+        except ToolMissingError as error:
+            complain(error.message)
+            if item.name != "restic" or not debian.can_unpack():
+                raise ToolMissingError(error.message, remedy=debian.install_command(item.name)) from None
+            complain(f"unpacking Debian 13's restic {debian.RESTIC_VERSION} beside; the system is left as it is")
+            debian.unpack_restic(tools.unpack_directory(), complain)

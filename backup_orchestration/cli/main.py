@@ -1,0 +1,167 @@
+"""`homelab`: the commands and their options. What they do is in the modules they import when called."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from backup_orchestration.core.errors import HomelabError, NotBuiltYetError, UsageError
+from backup_orchestration.core.redaction import REDACTOR
+
+_LATER = {
+    "restore": "restores a snapshot for real",
+    "prune": "applies retention",
+    "reconcile": "holds partitions and evidence against the repositories",
+    "kit": "writes what is needed to restore without this machine",
+    "runbook": "writes the restore steps with plain tools",
+    "report": "writes a static page",
+}
+
+target_option = click.option("--target", "targets", multiple=True, help="A target, as `service/name`; repeatable.")
+all_option = click.option("--all", "everything", is_flag=True, help="Every declared target.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="backup-orchestration")
+def homelab() -> None:
+    """Back up every service of a homelab, and prove each backup by restoring it.
+
+    Settings: HOMELAB_SETTINGS, else ./homelab.toml, else the devlab of this directory.
+    Exit codes: 0 done, 1 something failed, 2 asked for wrongly.
+    """
+
+
+@homelab.command()
+@click.option("--backups", type=click.Path(path_type=Path), default=Path("backups"), show_default=True,
+              help="Directory for the backups; better on another disk.")  # fmt: skip
+def init(backups: Path) -> None:
+    """Write homelab.toml here, every field explained, and the secrets it needs."""
+    from backup_orchestration.cli.init import write_settings
+
+    write_settings(Path.cwd(), backups)
+
+
+@homelab.group()
+def backup() -> None:
+    """Take, prove and list backups."""
+
+
+@backup.command()
+@target_option
+@all_option
+@click.option("--schedule", is_flag=True, help="Run everything on its schedule (not built yet).")
+@click.option("--reread", is_flag=True, help="Read every file anew; needed after `restic repair packs`.")
+@click.option("--new-repository", is_flag=True, help="Start a new repository where one has vanished.")
+def run(targets: tuple[str, ...], everything: bool, schedule: bool, reread: bool, new_repository: bool) -> None:
+    """Take a snapshot of each target and read it back."""
+    from backup_orchestration.cli.runs import run_backups
+    from backup_orchestration.operations.backup import Wish
+
+    if schedule:
+        raise NotBuiltYetError("`run --schedule` is not built yet", remedy="call `run --target` from cron meanwhile")
+    wish = Wish(new_repository=new_repository, reread=reread)
+    sys.exit(run_backups(targets, everything=everything, wish=wish))
+
+
+@backup.command("restore-test")
+@target_option
+@all_option
+@click.option("--snapshot", metavar="KEY", help="A snapshot key of `list`; default the newest snapshot.")
+def restore_test(targets: tuple[str, ...], everything: bool, snapshot: str | None) -> None:
+    """Restore a snapshot of each target into a throwaway lab and probe it."""
+    from backup_orchestration.cli.runs import run_restore_tests
+
+    sys.exit(run_restore_tests(targets, everything=everything, snapshot=snapshot))
+
+
+@backup.command("list")
+@target_option
+@json_option
+def list_(targets: tuple[str, ...], as_json: bool) -> None:
+    """List snapshots, newest first, and whether each is verified."""
+    from backup_orchestration.cli.views import show_snapshots
+
+    sys.exit(show_snapshots(targets, as_json=as_json))
+
+
+@backup.command()
+@target_option
+@json_option
+def status(targets: tuple[str, ...], as_json: bool) -> None:
+    """Show whether each target is protected; exit code 1 unless all are fresh."""
+    from backup_orchestration.cli.views import show_status
+
+    sys.exit(show_status(targets, as_json=as_json))
+
+
+@backup.command()
+@json_option
+def policies(as_json: bool) -> None:
+    """Show what was loaded, and from where."""
+    from backup_orchestration.cli.views import show_policies
+
+    show_policies(as_json=as_json)
+
+
+@backup.command()
+@click.option("--install", is_flag=True, help="Unpack missing tools beside the system, where that is possible.")
+def doctor(install: bool) -> None:
+    """Say what is missing, and what installs it."""
+    from backup_orchestration.cli.doctor import examine
+
+    sys.exit(examine(install=install))
+
+
+@homelab.group()
+def devlab() -> None:
+    """The example lab."""
+
+
+@devlab.command()
+def demo() -> None:
+    """Protect a directory and a live database, damage a backup, and see it found out."""
+    from backup_orchestration.devlab.demo import play
+
+    sys.exit(play(Path.cwd()))
+
+
+def _later(name: str, purpose: str, where: str) -> click.Command:
+    def refuse(**_: Any) -> None:
+        raise NotBuiltYetError(f"`homelab {where} {name}` is not built yet", remedy="see CHANGELOG.md for what is")
+
+    return click.Command(
+        name,
+        callback=refuse,
+        params=[click.Argument(["anything"], nargs=-1, type=click.UNPROCESSED)],
+        help=f"Not built yet: {purpose}.",
+        context_settings={"ignore_unknown_options": True},
+    )
+
+
+for _name, _purpose in _LATER.items():
+    backup.add_command(_later(_name, _purpose, "backup"))
+for _name in ("up", "down", "status"):
+    devlab.add_command(_later(_name, "the whole lab with its services", "devlab"))
+
+
+def main() -> None:
+    """Entry point: one line for an error, its exit code, no traceback for what was foreseen."""
+    try:
+        homelab(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except HomelabError as error:
+        for line in str(error).splitlines():
+            click.echo(f"{'error' if isinstance(error, UsageError) else 'failed'}: {REDACTOR.clean(line)}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

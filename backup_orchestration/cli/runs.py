@@ -1,0 +1,90 @@
+"""`homelab backup run` and `restore-test`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from backup_orchestration.cli.select import chosen
+from backup_orchestration.cli.show import Bars, bars, complain
+from backup_orchestration.cli.workers import Task, in_one_process, run_in_workers
+from backup_orchestration.core.errors import HomelabError, UsageError
+from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.progress import Update
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.homelab.load import Homelab, load
+from backup_orchestration.operations.backup import Wish
+from backup_orchestration.operations.restore_test import find_snapshot
+
+
+def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
+    """Back up the chosen targets; returns the exit code."""
+    homelab = load()
+    names = chosen(homelab, targets, everything=everything)
+    from backup_orchestration.cli import tasks
+
+    return _run(homelab, names, lambda: tasks.backups(homelab, wish))
+
+
+def run_restore_tests(targets: Sequence[str], *, everything: bool, snapshot: str | None) -> int:
+    """Restore-test the chosen targets; returns the exit code."""
+    homelab = load()
+    names = chosen(homelab, targets, everything=everything)
+    if snapshot is not None:
+        if len(names) != 1:
+            raise UsageError("--snapshot needs exactly one target", remedy="name one --target")
+        find_snapshot(homelab.repository(names[0]), names[0], snapshot)
+    from backup_orchestration.cli import tasks
+
+    return _run(homelab, names, lambda: tasks.restore_tests(homelab, snapshot))
+
+
+def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
+    if homelab.settings.notifications:
+        complain("warning: [notifications] is checked and not used: this version delivers no alerts")
+    _prepare(homelab)
+    failed: set[str] = set()
+    with bars() as shown:
+
+        def hear(target: str, kind: str, payload: object) -> None:
+            _show(shown, target, payload)
+            if kind == "failed":
+                failed.add(target)
+
+        try:
+            run_in_workers(names, open_task, hear)
+        except KeyboardInterrupt:
+            complain("interrupted: what was running was stopped and does not count")
+            return 1
+    return 1 if failed else 0
+
+
+def _prepare(homelab: Homelab) -> None:
+    """Make Dagster's storage in a process that ends: two workers making it at once would collide."""
+    from backup_orchestration.cli import tasks
+    from backup_orchestration.orchestration.instance import prepare_home
+
+    if not (prepare_home(homelab) / "storage").exists():
+        in_one_process(lambda: tasks.make_storage(homelab))
+
+
+def _show(shown: Bars, target: str, payload: object) -> None:
+    """Show what a worker tells."""
+    if isinstance(payload, Update):
+        shown.update(target, payload)
+        return
+    shown.finish(target)
+    if isinstance(payload, Snapshot):
+        files = payload.counts.get("files", 0)
+        shown.line(f"{target}: snapshot {payload.key}: {files:,} files, {payload.size_bytes:,} bytes")
+    elif isinstance(payload, Evidence):
+        shown.line(f"{target}: {payload.snapshot_key}: {_verdict(payload)}")
+    elif isinstance(payload, HomelabError):
+        complain(f"{target}: failed: {payload}")
+    elif isinstance(payload, str):
+        shown.line(f"{target}: {payload}")
+
+
+def _verdict(evidence: Evidence) -> str:
+    if not evidence.passed:
+        return f"restore test failed: {evidence.reason}"
+    return f"restore test passed ({'; '.join(f'{item.name}: {item.summary}' for item in evidence.probes)})"

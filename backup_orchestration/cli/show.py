@@ -1,0 +1,85 @@
+"""How the command line talks: results on stdout, progress and errors on stderr, bars only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from backup_orchestration.core.progress import Update
+from backup_orchestration.core.redaction import REDACTOR
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def say(text: str) -> None:
+    """One line of result."""
+    click.echo(REDACTOR.clean(text))
+
+
+def complain(text: str) -> None:
+    """One line on stderr."""
+    click.echo(REDACTOR.clean(text), err=True)
+
+
+def say_json(value: object) -> None:
+    """JSON, indented by two."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say_table(rows: Sequence[Mapping[str, str]]) -> None:
+    """A table with a heading; columns as wide as they need."""
+    if not rows:
+        return
+    cleaned = [{key: REDACTOR.clean(value) for key, value in row.items()} for row in rows]
+    widths = {key: max(len(key), *(len(row[key]) for row in cleaned)) for key in cleaned[0]}
+    for row in [{key: key.upper().replace("_", " ") for key in widths}, *cleaned]:
+        click.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+class Bars:
+    """A progress bar for each target on a terminal; nothing elsewhere. Lines go above the bars."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, target: str, update: Update) -> None:
+        """Move a target's bar; a message is a line of its own."""
+        if update.message:
+            self.line(f"{target}: {update.message}")
+        if self._progress is None:
+            return
+        if target not in self._tasks:
+            self._tasks[target] = self._progress.add_task(target, total=1.0)
+        description = f"{target} {update.stage}"
+        self._progress.update(self._tasks[target], description=description, completed=update.fraction or 0.0)
+
+    def finish(self, target: str) -> None:
+        """Take a target's bar away."""
+        if self._progress is not None and target in self._tasks:
+            self._progress.remove_task(self._tasks.pop(target))
+
+    def line(self, text: str) -> None:
+        """A line of result."""
+        if self._progress is None:
+            say(text)
+        else:
+            self._progress.console.print(REDACTOR.clean(text), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Bars for the block. Started by the first update, so that no thread exists when workers are forked."""
+    if not sys.stdout.isatty():
+        yield Bars(None)
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as progress:
+        yield Bars(progress)

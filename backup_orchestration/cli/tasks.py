@@ -1,0 +1,100 @@
+"""What workers do. Imports Dagster: this module is imported when a run is asked for, before the fork."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import backup_orchestration.orchestration.execute as execute
+from backup_orchestration.cli.workers import Task, Tell
+from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.progress import Update
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.backup import Wish
+from backup_orchestration.operations.follow_up import to_test_again
+from backup_orchestration.operations.status import judge
+from backup_orchestration.orchestration.instance import open_instance
+from backup_orchestration.orchestration.listener import Listener
+
+
+class Forwarding(Listener):
+    """Tells the parent everything; remembers the last evidence."""
+
+    def __init__(self, tell: Tell) -> None:
+        self._tell = tell
+        self.evidence: Evidence | None = None
+
+    def progress(self, target: str, update: Update) -> None:
+        """See `Listener`."""
+        self._tell("progress", update)
+
+    def took(self, snapshot: Snapshot) -> None:
+        """See `Listener`."""
+        self._tell("took", snapshot)
+
+    def tested(self, evidence: Evidence) -> None:
+        """See `Listener`."""
+        self.evidence = evidence
+        self._tell("tested", evidence)
+
+    def failed(self, target: str, error: HomelabError) -> None:
+        """See `Listener`."""
+        self._tell("failed", error)
+
+
+def backups(homelab: Homelab, wish: Wish) -> Iterator[Task]:
+    """Back up one target after the other."""
+    with open_instance(homelab) as instance:
+
+        def task(target: str, tell: Tell) -> None:
+            if not execute.run_backup(homelab, instance, target, Forwarding(tell), wish=wish):
+                tell("failed", None)
+
+        yield task
+
+
+def restore_tests(homelab: Homelab, key: str | None) -> Iterator[Task]:
+    """Restore-test one target after the other: this snapshot, or the newest.
+
+    When a test fails, the recovery point is tested again at once, because snapshots share data.
+    """
+    with open_instance(homelab) as instance:
+
+        def task(target: str, tell: Tell) -> None:
+            listener = Forwarding(tell)
+            try:
+                passed = execute.run_restore_test(homelab, instance, target, key or _newest(homelab, target), listener)
+                if not passed:
+                    tell("failed", None)
+                if listener.evidence is None or listener.evidence.passed:
+                    return
+                again = to_test_again(homelab, listener.evidence)
+                if again is not None:
+                    tell("line", "protection: suspect; nothing is pruned")
+                    tell("line", f"testing the recovery point {again} again")
+                    execute.run_restore_test(homelab, instance, target, again, listener)
+                tell("line", _protection(homelab, target))
+            except HomelabError as error:
+                tell("failed", error)
+
+        yield task
+
+
+def make_storage(homelab: Homelab) -> None:
+    """Make Dagster's storage where there is none yet."""
+    with open_instance(homelab):
+        pass
+
+
+def _newest(homelab: Homelab, target: str) -> str:
+    newest = homelab.repository(target).latest()
+    if newest is None:
+        raise HomelabError("there is no snapshot to test", remedy=f"run `homelab backup run --target {target}`")
+    return newest.key
+
+
+def _protection(homelab: Homelab, target: str) -> str:
+    found = judge(homelab, target)
+    point = f"recovery point {found.recovery_point.key}" if found.recovery_point else "no recovery point"
+    return f"protection: {found.protection}, {point}"

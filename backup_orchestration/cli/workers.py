@@ -1,0 +1,142 @@
+"""Worker processes: each runs one target at a time, as a Dagster run in its own process.
+
+Two runs in threads of one process deadlock in Dagster, so workers are forked, before this process has a thread or a
+Dagster instance. They have sessions of their own: a Ctrl-C reaches this process, which stops them in order.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from types import FrameType
+
+from backup_orchestration.core.commands import die_with_parent
+from backup_orchestration.core.errors import HomelabError, ToolError
+
+# `tell(kind, payload)` sends to the parent.
+Tell = Callable[[str, object], None]
+Task = Callable[[str, Tell], None]
+Hear = Callable[[str, str, object], None]
+
+_FORK = multiprocessing.get_context("fork")
+_STOP_SECONDS = 60.0
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    pipe: Connection
+    target: str | None = None
+
+
+def run_in_workers(
+    targets: Sequence[str], open_task: Callable[[], Iterator[Task]], hear: Hear, parallel: int | None = None
+) -> None:
+    """Run a task for each target, several at a time.
+
+    Args:
+        targets: full names.
+        open_task: called once in each worker; a generator that yields the task and cleans up afterwards.
+        hear: called here with target, kind and payload of everything a task tells, and with kind `died`
+            when a worker ended without finishing its target.
+        parallel: number of workers; default by the number of processors.
+
+    Raises:
+        KeyboardInterrupt: this process was asked to stop; the workers have been stopped.
+    """
+    count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
+    pending = list(reversed(targets))
+    workers = [_start(open_task) for _ in range(count)]
+    try:
+        with _terminated_as_interrupt():
+            for worker in workers:
+                _next(worker, pending)
+            while busy := [worker for worker in workers if worker.target is not None]:
+                for pipe in wait([worker.pipe for worker in busy]):
+                    _receive(next(worker for worker in busy if worker.pipe is pipe), pending, hear)
+    finally:
+        _stop(workers)
+
+
+def in_one_process(action: Callable[[], None]) -> None:
+    """Run something in a forked process and wait for it: what it starts, threads or storage, ends with it."""
+    process = _FORK.Process(target=action)
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise ToolError(f"a preparation ended with exit code {process.exitcode}", remedy="see the lines above")
+
+
+def _start(open_task: Callable[[], Iterator[Task]]) -> _Worker:
+    ours, theirs = _FORK.Pipe()
+    process = _FORK.Process(target=_work, args=(theirs, open_task))
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _work(pipe: Connection, open_task: Callable[[], Iterator[Task]]) -> None:
+    os.setsid()
+    die_with_parent()
+    opened = open_task()
+    task = next(opened)
+    try:
+        while (target := pipe.recv()) is not None:
+            task(target, lambda kind, payload, target=target: pipe.send((target, kind, payload)))  # type: ignore[misc]
+            pipe.send((target, "done", None))
+    except EOFError:
+        pass
+    finally:
+        next(opened, None)
+
+
+def _next(worker: _Worker, pending: list[str]) -> None:
+    worker.target = pending.pop() if pending else None
+    worker.pipe.send(worker.target)
+
+
+def _receive(worker: _Worker, pending: list[str], hear: Hear) -> None:
+    try:
+        target, kind, payload = worker.pipe.recv()
+    except EOFError:
+        worker.process.join()
+        died = HomelabError(f"its worker process ended with exit code {worker.process.exitcode}", remedy="run it again")
+        hear(worker.target or "", "failed", died)
+        worker.target = None
+        return
+    if kind == "done":
+        _next(worker, pending)
+    else:
+        hear(target, kind, payload)
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C, so that everything is put away on the same path."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(workers: Sequence[_Worker]) -> None:
+    """Idle workers end by themselves; busy ones get SIGTERM, time to put things away, then SIGKILL."""
+    for worker in workers:
+        worker.pipe.close()
+        if worker.target is not None and worker.process.is_alive():
+            worker.process.terminate()
+    for worker in workers:
+        worker.process.join(_STOP_SECONDS)
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()

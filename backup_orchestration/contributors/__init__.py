@@ -1,0 +1,1 @@
+"""Contributors: each declares the policies of one service. A service is one file; users add their own."""

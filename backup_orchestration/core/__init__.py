@@ -1,0 +1,1 @@
+"""The words of the project and the rules that need neither Dagster nor a backup tool."""

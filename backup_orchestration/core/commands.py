@@ -1,0 +1,204 @@
+"""The one module that runs other programs.
+
+Argument lists only, a minimal environment, both streams read to the end by threads of their own (a
+tool that is cut off by a closed pipe leaves its locks behind), every line redacted, SIGTERM and a
+wait before SIGKILL, whatever ends the block. What an exit code means is the caller's knowledge.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Thread
+from typing import IO
+
+from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.redaction import REDACTOR
+
+LineHandler = Callable[[str], None]
+
+# Long enough for restic or pgBackRest to drop its locks after SIGTERM.
+_GRACE_SECONDS = 30.0
+_KEPT_LINES = 100_000
+_KEPT_ERROR_LINES = 200
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One program to run.
+
+    Attributes:
+        argv: argument list; never holds a secret.
+        timeout: seconds until it is stopped.
+        env: added to the minimal environment (PATH, HOME, TMPDIR, TZ=UTC, LC_ALL=C).
+        cwd: working directory.
+        secret: its output is a secret: returned as it is, and kept out of every message.
+    """
+
+    argv: tuple[str, ...] | list[str]
+    timeout: float
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    secret: bool = False
+
+    @property
+    def name(self) -> str:
+        """The program's name, for messages."""
+        return Path(self.argv[0]).name
+
+
+@dataclass(frozen=True)
+class Completed:
+    """How a program ended; both streams redacted, `stderr` cut to its last lines."""
+
+    name: str
+    returncode: int
+    stdout: str
+    stderr: str
+
+    @property
+    def reason(self) -> str:
+        """The last line of stderr, or of stdout, or the exit code: what to show a person."""
+        for text in (self.stderr, self.stdout):
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            if lines:
+                return REDACTOR.clean(lines[-1][:500])
+        return f"exit code {self.returncode}"
+
+
+def run(command: Command, on_stdout: LineHandler | None = None, on_stderr: LineHandler | None = None) -> Completed:
+    """Run a program to its end and return how it ended, whatever the exit code.
+
+    Args:
+        command: what to run.
+        on_stdout: called with each redacted line of stdout as it comes; those lines are then not kept.
+        on_stderr: called with each redacted line of stderr as well as keeping the last ones.
+
+    Raises:
+        ToolMissingError: the program cannot be started.
+        CommandTimeoutError: it did not end in time and was stopped.
+    """
+    process = _start(command)
+    out: deque[str] = deque(maxlen=_KEPT_LINES)
+    err: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+    handlers = (on_stdout or out.append, _both(err.append, on_stderr))
+    assert process.stdout and process.stderr  # noqa: S101 - both are pipes
+    readers = [
+        _reader(process.stdout, handlers[0], redact=not command.secret),
+        _reader(process.stderr, handlers[1], redact=True),
+    ]
+    try:
+        process.wait(timeout=command.timeout)
+    except subprocess.TimeoutExpired as error:
+        raise CommandTimeoutError(
+            f"{command.name} did not end within {command.timeout:g} s and was stopped",
+            remedy="see whether its store answers, then run it again",
+        ) from error
+    finally:
+        _stop(process)
+        for reader in readers:
+            reader.join(timeout=_GRACE_SECONDS)
+    return Completed(command.name, process.returncode, "\n".join(out), "\n".join(err))
+
+
+def check(command: Command, meanings: Mapping[int, str] | None = None) -> Completed:
+    """Run a program and insist on exit code 0.
+
+    Args:
+        command: what to run.
+        meanings: what its exit codes mean, for the message.
+
+    Raises:
+        CommandFailedError: it ended with another code.
+        ToolMissingError, CommandTimeoutError: as `run`.
+    """
+    done = run(command)
+    if done.returncode != 0:
+        raise failed(done, meanings)
+    return done
+
+
+def failed(done: Completed, meanings: Mapping[int, str] | None = None) -> CommandFailedError:
+    """The error for a program that ended badly, with its own last words."""
+    meaning = (meanings or {}).get(done.returncode)
+    known = f" ({meaning})" if meaning else ""
+    return CommandFailedError(f"{done.name} ended with exit code {done.returncode}{known}: {done.reason}")
+
+
+def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """What a child process gets: enough to find its libraries and its home, nothing of ours."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
+    return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
+
+
+def _start(command: Command) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(command.argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=minimal_environment(command.env),
+            cwd=command.cwd,
+            start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
+            preexec_fn=die_with_parent,
+        )
+    except OSError as error:
+        raise ToolMissingError(
+            f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
+        ) from error
+
+
+def die_with_parent() -> None:
+    """In a child: ask the kernel for SIGTERM when our parent is killed, so that nothing writes on without it.
+
+    The signal follows the thread that started the child: commands are run from threads that wait for them.
+    """
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _reader(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:
+    def drain() -> None:
+        with stream:
+            for raw in stream:
+                line = raw.decode("utf-8", errors="replace").rstrip("\r\n")
+                handle(REDACTOR.mask(line) if redact else line)
+
+    thread = Thread(target=drain, daemon=True)
+    thread.start()
+    return thread
+
+
+def _both(first: LineHandler, second: LineHandler | None) -> LineHandler:
+    if second is None:
+        return first
+
+    def handle(line: str) -> None:
+        first(line)
+        second(line)
+
+    return handle
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything in its session: SIGTERM, a wait, then SIGKILL."""
+    if process.poll() is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(timeout=_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+        return

@@ -1,0 +1,253 @@
+"""Evidence: the append-only, authenticated record of restore tests.
+
+One file a restore test, `<service>/<name>/<destination>/<sequence>.evidence`: a line of JSON, a line with
+its HMAC-SHA256. Each record carries what the one before it said, and `head.evidence` what the last one
+said, so that an edited, re-dated, renamed, copied or deleted record is seen, and of a deleted one it is
+known which snapshot it was about. Whoever can write to the store can still set it back whole to an earlier
+state: THREAT_MODEL.md says what that means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Collection, Mapping
+from datetime import datetime
+
+from pydantic import Field, ValidationError
+
+from backup_orchestration.core.errors import EvidenceError
+from backup_orchestration.core.objects import Objects
+from backup_orchestration.core.sources import Frozen
+
+_PURPOSE = b"homelab evidence 1\n"
+_SUFFIX = ".evidence"
+
+
+class ProbeResult(Frozen):
+    """What one probe found."""
+
+    name: str
+    passed: bool
+    summary: str
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Link(Frozen):
+    """What a record says of the one before it."""
+
+    sequence: int
+    mac: str
+    snapshot_key: str
+    passed: bool
+
+
+class Evidence(Frozen):
+    """The record of one restore test.
+
+    Attributes:
+        sequence: 1 for the first restore test of this target and destination, then up by one.
+        previous: of the record before; None for the first.
+        repository_id: binds it to the repository as it was made; a re-created one has another.
+        taken_at: of the snapshot: the moment the data is as of.
+        passed: every probe passed.
+        reason: empty, or `<probe>: <why>`.
+        counts: what came back, e.g. files and bytes.
+        bytes_read: read from the repository and checked, whole files.
+    """
+
+    version: int = 1
+    sequence: int = 0
+    previous: Link | None = None
+    target: str
+    destination: str
+    provider: str
+    repository: str
+    repository_id: str
+    snapshot_id: str
+    snapshot_key: str
+    taken_at: datetime
+    run_id: str
+    started_at: datetime
+    finished_at: datetime
+    passed: bool
+    reason: str = ""
+    probes: tuple[ProbeResult, ...] = ()
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    restore_seconds: float = 0.0
+    bytes_read: int = 0
+    versions: Mapping[str, str] = Field(default_factory=dict)
+    host: str = ""
+
+
+class Lost(Frozen):
+    """A record that should be there and is not, or is not authentic.
+
+    Attributes:
+        sequence: its number.
+        snapshot_key, passed: what its successor says of it; None where nobody knows.
+    """
+
+    sequence: int
+    snapshot_key: str | None = None
+    passed: bool | None = None
+
+
+class Ledger(Frozen):
+    """All authentic evidence of one target and destination, oldest first, and what is wrong with the rest."""
+
+    records: tuple[Evidence, ...] = ()
+    lost: tuple[Lost, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class EvidenceStore:
+    """Reads and appends evidence.
+
+    Args:
+        objects: where it is kept.
+        key: what authenticates it; the repositories' store must not hold it.
+    """
+
+    def __init__(self, objects: Objects, key: str) -> None:
+        self._objects = objects
+        self._key = hashlib.sha256(_PURPOSE + key.encode()).digest()
+
+    def append(self, evidence: Evidence) -> Evidence:
+        """Add a record; the caller holds the target's evidence lock. Returns it with its place in the chain.
+
+        Raises:
+            EvidenceError: the store refuses, or the read-back differs.
+        """
+        prefix = _prefix(evidence.target, evidence.destination)
+        last = self._last(prefix, evidence.target, evidence.destination)
+        placed = evidence.model_copy(update={"sequence": last.sequence + 1 if last else 1, "previous": last})
+        name = f"{prefix}/{placed.sequence:08d}{_SUFFIX}"
+        sealed = self._seal(placed.model_dump_json())
+        self._objects.write(name, sealed)
+        if self._objects.read(name) != sealed:
+            raise EvidenceError(f"{name}: the store does not give back what was written")
+        head = Link(
+            sequence=placed.sequence,
+            mac=_mac_of(sealed),
+            snapshot_key=placed.snapshot_key,
+            passed=placed.passed,
+        )
+        self._objects.write(f"{prefix}/head{_SUFFIX}", self._seal(head.model_dump_json()))
+        return placed
+
+    def ledger(self, target: str, destination: str) -> Ledger:
+        """Everything authentic about a target in one destination.
+
+        Raises:
+            EvidenceError: the store cannot be read. A record that cannot be trusted is a problem, not an error.
+        """
+        prefix = _prefix(target, destination)
+        valid: dict[int, tuple[Evidence, str]] = {}
+        refused: dict[int, str] = {}
+        names = self._objects.names(prefix)
+        for name in names:
+            number = _number(name)
+            if number is None:
+                continue
+            try:
+                valid[number] = self._record(name, number, target, destination)
+            except (KeyError, ValueError) as error:
+                refused[number] = f"evidence {number:08d} counts as none: {_why(error)}"
+        try:
+            head, headless = Link.model_validate_json(self._open(f"{prefix}/head{_SUFFIX}")), False
+        except (KeyError, ValueError):
+            head, headless = None, bool(names)
+        lost = _lost(valid, refused, head)
+        problems = [refused.get(item.sequence) or _describe(item) for item in lost]
+        if headless:
+            problems.append("evidence: the head record is missing or not authentic")
+        gone = {item.sequence for item in lost}
+        records = tuple(valid[number][0] for number in sorted(valid) if number not in gone)
+        return Ledger(records=records, lost=tuple(lost), problems=tuple(problems))
+
+    def _last(self, prefix: str, target: str, destination: str) -> Link | None:
+        """The end of the chain: the highest authentic record, or the head where that is further."""
+        numbers = [_number(name) for name in self._objects.names(prefix)]
+        highest = max((number for number in numbers if number is not None), default=0)
+        try:
+            head = Link.model_validate_json(self._open(f"{prefix}/head{_SUFFIX}"))
+        except (KeyError, ValueError):
+            head = None
+        if head and head.sequence >= highest:
+            return head
+        if not highest:
+            return None
+        try:
+            record, mac = self._record(f"{prefix}/{highest:08d}{_SUFFIX}", highest, target, destination)
+        except (KeyError, ValueError):
+            # A forged file is not overwritten: its number stays lost, and the chain goes on after it.
+            return Link(sequence=highest, mac="", snapshot_key="", passed=False)
+        return Link(sequence=highest, mac=mac, snapshot_key=record.snapshot_key, passed=record.passed)
+
+    def _record(self, name: str, number: int, target: str, destination: str) -> tuple[Evidence, str]:
+        sealed = self._objects.read(name)
+        record = Evidence.model_validate_json(self._unseal(sealed))
+        if (record.target, record.destination) != (target, destination):
+            raise ValueError(f"it was written for {record.target} in {record.destination}")
+        if record.sequence != number:
+            raise ValueError(f"it was written as number {record.sequence}, for {record.snapshot_key}")
+        return record, _mac_of(sealed)
+
+    def _seal(self, text: str) -> bytes:
+        body = text.encode()
+        return body + b"\n" + hmac.new(self._key, body, "sha256").hexdigest().encode() + b"\n"
+
+    def _open(self, name: str) -> bytes:
+        return self._unseal(self._objects.read(name))
+
+    def _unseal(self, sealed: bytes) -> bytes:
+        body, _, mac = sealed.rstrip(b"\n").rpartition(b"\n")
+        if not hmac.compare_digest(hmac.new(self._key, body, "sha256").hexdigest().encode(), mac):
+            raise ValueError("its authentication does not match: edited, or written with another key")
+        return body
+
+
+def _prefix(target: str, destination: str) -> str:
+    return f"{target}/{destination}"
+
+
+def _mac_of(sealed: bytes) -> str:
+    return sealed.rstrip(b"\n").rpartition(b"\n")[2].decode("ascii", "replace")
+
+
+def _number(name: str) -> int | None:
+    """`7` for `.../00000007.evidence`; None for anything else, such as the head."""
+    stem = name.rpartition("/")[2].removesuffix(_SUFFIX)
+    return int(stem) if stem.isascii() and stem.isdigit() else None
+
+
+def _lost(valid: Mapping[int, tuple[Evidence, str]], refused: Collection[int], head: Link | None) -> list[Lost]:
+    """Numbers that the chain speaks of and that are not there as they were written."""
+    links = [record.previous for record, _ in valid.values() if record.previous]
+    links += [head] if head else []
+    told = {link.sequence: link for link in links if link.mac}
+    highest = max([*valid, *refused, *(link.sequence for link in links)], default=0)
+    lost = []
+    for number in range(1, highest + 1):
+        link = told.get(number)
+        if number in valid and (link is None or hmac.compare_digest(valid[number][1], link.mac)):
+            continue
+        lost.append(
+            Lost(
+                sequence=number,
+                snapshot_key=link.snapshot_key if link else None,
+                passed=link.passed if link else None,
+            )
+        )
+    return lost
+
+
+def _describe(item: Lost) -> str:
+    about = f", which {'passed' if item.passed else 'failed'} {item.snapshot_key}" if item.snapshot_key else ""
+    return f"evidence {item.sequence:08d}{about}, is missing: deleted or lost"
+
+
+def _why(error: Exception) -> str:
+    return "it is not a record of this version" if isinstance(error, ValidationError) else str(error)

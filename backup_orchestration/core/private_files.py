@@ -1,0 +1,57 @@
+"""Files that only we may read, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory, and the missing ones above it, that only this user can enter; return it."""
+    if not path.is_dir():
+        private_directory(path.parent) if not path.parent.is_dir() else None
+        path.mkdir(mode=0o700, exist_ok=True)
+    return path
+
+
+@contextmanager
+def private_file(directory: Path, text: str) -> Iterator[Path]:
+    """A 0600 file with this text, gone after the block."""
+    path = directory / f"secret-{secrets.token_hex(8)}"
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader, or a crash, sees the old content or the new one and never a part.
+
+    Raises:
+        OSError: the directory is not writable or full; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

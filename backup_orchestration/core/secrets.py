@@ -1,0 +1,160 @@
+"""Where a secret comes from, and how a child process gets it: by file, never by argument or environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from backup_orchestration.core import commands
+from backup_orchestration.core.errors import SecretError
+from backup_orchestration.core.private_files import private_directory, private_file
+from backup_orchestration.core.redaction import REDACTOR
+from backup_orchestration.core.sources import Frozen
+
+_COMMAND_SECONDS = 30.0
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if command is not None and not command:
+        raise ValueError("an empty command gives no secret")
+    return command
+
+
+class SecretRef(Frozen):
+    """One of four places; the secret itself never stands in the settings.
+
+    Attributes:
+        file: path of a file that holds it; relative to the settings file.
+        env: name of an environment variable; `<NAME>_FILE` and `<NAME>_COMMAND` are honoured first.
+        command: argument list of a command that prints it.
+        name: file of this name in the secrets directory.
+    """
+
+    file: Path | None = None
+    env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    command: Annotated[tuple[str, ...] | None, BeforeValidator(_tuple), AfterValidator(_no_argument_zero)] = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [key for key in ("file", "env", "command", "name") if getattr(self, key) is not None]
+        if len(given) != 1:
+            raise ValueError("name exactly one of file, env, command, name")
+        return self
+
+
+class Secrets:
+    """Resolves references; every value it has seen is known to the redactor from then on.
+
+    Args:
+        base: directory that relative files are looked up from.
+        directory: the secrets directory, for `name`.
+        environment: where `env` is looked up.
+        runtime: private directory for the files that children read.
+    """
+
+    def __init__(self, base: Path, directory: Path, environment: Mapping[str, str], runtime: Path) -> None:
+        self._base = base
+        self._directory = directory
+        self._environment = environment
+        self._runtime = runtime
+
+    def value(self, ref: SecretRef, what: str) -> str:
+        """The secret, without surrounding white space.
+
+        Args:
+            ref: where it is.
+            what: what it is for, as the settings name it, e.g. `destinations.default.password`.
+
+        Raises:
+            SecretError: it is missing, empty or unreadable; names `what`, never the value.
+        """
+        path = self.path(ref)
+        text = _read(path, what) if path else self._from_environment_or_command(ref, what)
+        secret = text.strip()
+        if not secret:
+            raise SecretError(f"{what}: the secret is empty", remedy=f"fill {describe(ref)}")
+        REDACTOR.add(secret)
+        return secret
+
+    @contextmanager
+    def file(self, ref: SecretRef, what: str) -> Iterator[Path]:
+        """A file that holds the secret: its own where it has one, else a 0600 copy that lives for the block."""
+        secret = self.value(ref, what)
+        own = self.path(ref)
+        if own:
+            yield own
+            return
+        private_directory(self._runtime)
+        with private_file(self._runtime, secret) as path:
+            yield path
+
+    def path(self, ref: SecretRef) -> Path | None:
+        """The file the secret lives in, if it lives in one."""
+        if ref.file is not None:
+            return (self._base / ref.file.expanduser()).absolute()
+        if ref.name is not None:
+            return self._directory / ref.name
+        if ref.env is not None and (indirect := self._environment.get(f"{ref.env}_FILE")):
+            return Path(indirect).expanduser().absolute()
+        return None
+
+    def is_command(self, ref: SecretRef) -> bool:
+        """Whether a command must be run to get it."""
+        indirect = ref.env is not None and f"{ref.env}_FILE" not in self._environment
+        return ref.command is not None or (indirect and f"{ref.env}_COMMAND" in self._environment)
+
+    def _from_environment_or_command(self, ref: SecretRef, what: str) -> str:
+        if ref.command is not None:
+            return _run(ref.command, self._environment, what)
+        assert ref.env is not None  # noqa: S101 - the model holds exactly one
+        if indirect := self._environment.get(f"{ref.env}_COMMAND"):
+            return _run(("/bin/sh", "-c", indirect), self._environment, what)
+        value = self._environment.get(ref.env)
+        if value is None:
+            raise SecretError(
+                f"{what}: the environment variable {ref.env} is not set",
+                remedy=f"set {ref.env}, {ref.env}_FILE or {ref.env}_COMMAND",
+            )
+        return value
+
+
+def describe(ref: SecretRef) -> str:
+    """Where a secret comes from, in words that give nothing away."""
+    if ref.file is not None:
+        return f"file {ref.file}"
+    if ref.name is not None:
+        return f"{ref.name} in the secrets directory"
+    if ref.command is not None:
+        return f"command {Path(ref.command[0]).name}"
+    return f"environment variable {ref.env}"
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SecretError(f"{what}: {path} does not exist", remedy=f"put the secret into {path}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SecretError(f"{what}: {path} cannot be read: {reason}", remedy="see its owner and mode") from error
+
+
+def _run(argv: Sequence[str], environment: Mapping[str, str], what: str) -> str:
+    """Run a secret's command with the environment of this process: password managers need their agents."""
+    command = commands.Command(argv=tuple(argv), env=dict(environment), timeout=_COMMAND_SECONDS, secret=True)
+    done = commands.run(command)
+    if done.returncode != 0:
+        raise SecretError(
+            f"{what}: its command {Path(argv[0]).name} ended with exit code {done.returncode}",
+            remedy="run it by hand and see what it says",
+        )
+    return done.stdout

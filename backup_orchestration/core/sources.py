@@ -1,0 +1,108 @@
+"""What a policy protects: a directory tree, an SQLite database, or what a command prints.
+
+A source only says where the data is. How it is captured is `providers/capture.py`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_GLOB = re.compile(r"[^\[\]{}\\!\n]+")
+
+
+class Frozen(BaseModel):
+    """Base of everything a person declares: immutable, strict, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+def _to_path(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"{str(path)!r} is not an absolute path; write it from / on")
+    if ".." in path.parts:
+        raise ValueError(f"{str(path)!r} contains '..'; write the path it means")
+    if path == Path("/"):
+        raise ValueError("'/' is the whole machine; name the directories to protect")
+    return path
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_to_path), AfterValidator(_absolute)]
+
+
+def _exclusion(pattern: str) -> str:
+    if not pattern or not _GLOB.fullmatch(pattern):
+        raise ValueError(f"{pattern!r}: only names, absolute paths, '*' and '?' can be excluded")
+    if "/" in pattern and (not pattern.startswith("/") or set(pattern) & set("*?")):
+        raise ValueError(f"{pattern!r}: a pattern with '/' must be one absolute path without wildcards")
+    return pattern
+
+
+Exclusion = Annotated[str, AfterValidator(_exclusion)]
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Files(Frozen):
+    """A file or a directory tree, captured in place.
+
+    Attributes:
+        path: absolute path; symbolic links inside are kept as links.
+        exclude: names (`*.tmp`, `cache`), matched at any depth, or absolute paths, exact.
+    """
+
+    kind: Literal["files"] = "files"
+    path: AbsolutePath
+    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_tuple)] = ()
+
+    @model_validator(mode="after")
+    def _keeps_its_root(self) -> Self:
+        # restic before 0.19 matches names against the parents of the root too: the source would be empty.
+        for part in (self.path, *self.path.parents):
+            if self.excludes(PurePosixPath(part)):
+                raise ValueError(f"exclude: a pattern matches {str(part)!r} and would leave nothing of {self.path}")
+        return self
+
+    def excludes(self, path: PurePosixPath) -> bool:
+        """Whether this path itself is excluded (its parents are the caller's walk)."""
+        return any(
+            path == PurePosixPath(pattern) if "/" in pattern else fnmatch.fnmatchcase(path.name, pattern)
+            for pattern in self.exclude
+        )
+
+
+class Sqlite(Frozen):
+    """One SQLite database, captured through SQLite's backup API, also while it is written.
+
+    Attributes:
+        path: absolute path of the main database file; `-wal` and `-shm` are SQLite's business.
+    """
+
+    kind: Literal["sqlite"] = "sqlite"
+    path: AbsolutePath
+
+
+class Dump(Frozen):
+    """What a command prints, e.g. a database dump. The command failing, or printing nothing, is a failure.
+
+    Attributes:
+        command: argument list; no shell is involved. The command inherits PATH, HOME and nothing secret.
+        filename: name of the file the output is stored as.
+    """
+
+    kind: Literal["dump"] = "dump"
+    command: Annotated[tuple[str, ...], BeforeValidator(_tuple), Field(min_length=1)]
+    filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+Source = Annotated[Files | Sqlite | Dump, Field(discriminator="kind")]

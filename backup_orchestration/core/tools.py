@@ -1,0 +1,104 @@
+"""The one rule by which tools are found.
+
+`HOMELAB_TOOLS=DIR`: from there and nowhere else. Otherwise the first on `PATH`, or unpacked by set-up,
+that is new enough.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_orchestration.core import commands
+from backup_orchestration.core.errors import CommandFailedError, ToolMissingError
+
+Version = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What is needed of a tool.
+
+    Attributes:
+        name: of the binary.
+        minimum: oldest version that is driven.
+        version_arguments: what makes it print its version.
+        version_pattern: regular expression whose first group is the version in that output.
+    """
+
+    name: str
+    minimum: Version
+    version_arguments: tuple[str, ...] = ("--version",)
+    version_pattern: str = r"(\d+\.\d+(?:\.\d+)?)"
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A binary that was found, and its version."""
+
+    name: str
+    path: Path
+    version: Version
+
+    def __str__(self) -> str:
+        return f"{self.name} {dotted(self.version)}"
+
+
+def find(needed: Requirement, environment: Mapping[str, str] | None = None) -> Tool:
+    """Find a tool by the one rule.
+
+    Raises:
+        ToolMissingError: none is there, or none is new enough; the message lists what was seen.
+    """
+    env = os.environ if environment is None else environment
+    seen: list[str] = []
+    for path in _candidates(needed.name, env):
+        version = _version(path, needed)
+        if version is None:
+            seen.append(f"{path} does not say its version")
+        elif version < needed.minimum:
+            seen.append(f"{path} is {dotted(version)}")
+        else:
+            return Tool(needed.name, path, version)
+    where = f"HOMELAB_TOOLS={env['HOMELAB_TOOLS']}" if env.get("HOMELAB_TOOLS") else "PATH and set-up"
+    found = "; ".join(seen) or f"none in {where}"
+    raise ToolMissingError(
+        f"{needed.name} {dotted(needed.minimum)} or newer is needed: {found}",
+        remedy="run `homelab backup doctor` to see what installs it",
+    )
+
+
+def unpack_directory(environment: Mapping[str, str] | None = None) -> Path:
+    """Where set-up unpacks tools for this user: `$XDG_DATA_HOME/homelab/tools`."""
+    env = os.environ if environment is None else environment
+    base = env.get("XDG_DATA_HOME") or str(Path(env.get("HOME") or Path.home()) / ".local" / "share")
+    return Path(base) / "homelab" / "tools"
+
+
+def dotted(version: Version) -> str:
+    """`(0, 17, 1)` as `0.17.1`."""
+    return ".".join(map(str, version))
+
+
+def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
+    if only := env.get("HOMELAB_TOOLS"):
+        directories: list[Path] = [Path(only)]
+    else:
+        directories = [Path(entry) for entry in env.get("PATH", os.defpath).split(os.pathsep) if entry]
+        directories += sorted(unpack_directory(env).glob(f"{name}-*"), reverse=True)
+    for directory in directories:
+        path = (directory / name).absolute()
+        if path.is_file() and os.access(path, os.X_OK):
+            yield path
+
+
+def _version(path: Path, needed: Requirement) -> Version | None:
+    try:
+        done = commands.run(commands.Command((str(path), *needed.version_arguments), timeout=20))
+    except (CommandFailedError, ToolMissingError):
+        return None
+    match = re.search(needed.version_pattern, done.stdout or done.stderr)
+    return tuple(map(int, match.group(1).split("."))) if match and done.returncode == 0 else None

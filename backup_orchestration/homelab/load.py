@@ -1,0 +1,135 @@
+"""Loads one installation. Reads files only: no network, no tool is called, nothing is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from backup_orchestration.core import settings as settings_file
+from backup_orchestration.core.destination import Destination
+from backup_orchestration.core.errors import UnknownTargetError
+from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.objects import DirectoryObjects
+from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.secrets import Secrets
+from backup_orchestration.core.settings import Settings
+from backup_orchestration.homelab import checks
+from backup_orchestration.homelab.plugins import Found
+from backup_orchestration.probes.base import ProbeKind
+from backup_orchestration.providers.base import Provider, Repository, Surroundings
+
+
+@dataclass(frozen=True)
+class Homelab:
+    """One installation.
+
+    Attributes:
+        path: of the settings file.
+        home: state directory, absolute.
+        policies: by target, with where each was declared; sorted.
+        providers, probes: by name.
+        destinations: by name.
+        secrets: resolves secret references.
+        evidence_location: where evidence is kept.
+    """
+
+    path: Path
+    settings: Settings
+    home: Path
+    policies: Mapping[str, Found[BackupPolicy]]
+    providers: Mapping[str, Found[Provider]]
+    probes: Mapping[str, Found[ProbeKind]]  # type: ignore[type-arg]
+    destinations: Mapping[str, Destination]
+    secrets: Secrets
+    evidence_location: Path
+
+    def policy(self, target: str) -> BackupPolicy:
+        """The policy of a target by its full name.
+
+        Raises:
+            UnknownTargetError: there is none.
+        """
+        return self.policies[self.resolve(target)].part
+
+    def resolve(self, word: str) -> str:
+        """The target that a word on the command line means: `gitlab/postgres`, `gitlab-postgres` or `postgres`.
+
+        Raises:
+            UnknownTargetError: none, or more than one.
+        """
+        if word in self.policies:
+            return word
+        matches = [name for name in self.policies if word in (name.replace("/", "-"), name.partition("/")[2])]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise UnknownTargetError(f"{word!r} is ambiguous: {', '.join(matches)}", remedy="write one of them whole")
+        raise UnknownTargetError(
+            f"there is no target {word!r}",
+            remedy=f"choose one of: {', '.join(self.policies) or '(none is declared)'}",
+        )
+
+    def provider(self, policy: BackupPolicy) -> Provider:
+        """The provider that a policy names."""
+        return self.providers[policy.provider].part
+
+    def repository(self, target: str) -> Repository:
+        """The repository of a target; opening it touches nothing."""
+        policy = self.policy(target)
+        around = Surroundings(
+            secrets=self.secrets,
+            staging=self.home / "staging" / policy.slug,
+            cache=self.home / "cache" / policy.provider,
+            now=self.now,
+        )
+        return self.provider(policy).open(policy, self.destinations[policy.destination], around)
+
+    def evidence(self) -> EvidenceStore:
+        """The evidence store.
+
+        Raises:
+            SecretError: its key is missing.
+        """
+        key = self.secrets.value(self.settings.evidence.key, "evidence.key")
+        return EvidenceStore(DirectoryObjects(self.evidence_location), key)
+
+    def now(self) -> datetime:
+        """The clock, UTC."""
+        return datetime.now(UTC)
+
+
+def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Homelab:
+    """Load the installation that a settings file describes.
+
+    Args:
+        path: of the settings file; default: found by the rule of `core.settings.find`.
+        environment: where secrets given by `env` are looked up; default: this process's.
+
+    Raises:
+        SettingsError, PolicyError: something is wrong with the settings or a contributor.
+    """
+    env = os.environ if environment is None else environment
+    file = (settings_file.find(env) if path is None else path).absolute()
+    settings = settings_file.read(file)
+    base = file.parent
+    home = _absolute(base, settings.home)
+    destinations = {
+        name: Destination(name=name, location=_absolute(base, item.location), password=item.password)
+        for name, item in settings.destinations.items()
+    }
+    evidence = _absolute(base, settings.evidence.location)
+    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run")
+    checks.refuse_missing_secrets(file, settings, secrets)
+    checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)
+    providers = checks.providers(settings, file)
+    probes = checks.probes(settings, file)
+    policies = checks.policies(settings, file, destinations, providers, probes)
+    checks.refuse_overlaps(policies, destinations, providers, home, evidence)
+    return Homelab(file, settings, home, policies, providers, probes, destinations, secrets, evidence)
+
+
+def _absolute(base: Path, path: Path) -> Path:
+    return Path(os.path.normpath(base / path))

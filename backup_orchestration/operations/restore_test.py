@@ -1,0 +1,196 @@
+"""Restore one snapshot into a throwaway lab, run the probes, write the evidence.
+
+Evidence says what the data is worth, so only the data may fail a test. That no room is left, that a password is
+wrong or a store does not answer is an error: it proves nothing about the snapshot and leaves no evidence.
+"""
+
+from __future__ import annotations
+
+import platform
+import socket
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+
+from backup_orchestration.core import tools
+from backup_orchestration.core.errors import (
+    ProbeFailedError,
+    RestoreFailedError,
+    RestoreTestFailedError,
+    UnknownSnapshotError,
+)
+from backup_orchestration.core.evidence import Evidence, ProbeResult
+from backup_orchestration.core.locks import repository_lock
+from backup_orchestration.core.policy import Probe
+from backup_orchestration.core.progress import Progress, Update, silent
+from backup_orchestration.core.redaction import REDACTOR
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.probes.base import Restored
+from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
+from backup_orchestration.throwaway.process import process_lab, reap
+
+_RESTORE = "restore"
+_EVIDENCE_LOCK_SECONDS = 300.0
+_REASON_CHARACTERS = 1000
+
+
+def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress: Progress = silent) -> Evidence:
+    """Test one snapshot, always, also when evidence exists.
+
+    Args:
+        homelab: the installation.
+        target: full name.
+        key: snapshot key.
+        run_id: of the run that does the test.
+        progress: told of every step.
+
+    Returns:
+        The evidence as it was stored; `passed` says what the data is worth.
+
+    Raises:
+        UnknownSnapshotError: the repository lists no such snapshot.
+        HomelabError: the test could not be carried out; there is no evidence.
+    """
+    repository = homelab.repository(target)
+    snapshot = find_snapshot(repository, target, key)
+    return test_snapshot(homelab, repository, snapshot, run_id, progress)
+
+
+def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
+    """The listed snapshot with this key.
+
+    Raises:
+        UnknownSnapshotError: there is none.
+    """
+    listed = repository.snapshots()
+    for snapshot in listed:
+        if snapshot.key == key:
+            return snapshot
+    raise UnknownSnapshotError(
+        f"{target} has no snapshot {key}",
+        remedy=f"choose one of `homelab backup list --target {target}`" if listed else "take a backup first",
+    )
+
+
+def test_snapshot(
+    homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress = silent
+) -> Evidence:
+    """As `restore_test`, on a snapshot that was listed already."""
+    labs = homelab.home / "labs"
+    reap(labs)
+    started = homelab.now()
+    results: list[ProbeResult] = []
+    report: RestoreReport | None = None
+    with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
+        clock = time.monotonic()
+        try:
+            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True), progress)
+        except RestoreFailedError as error:
+            results = [_failed(_RESTORE, error, time.monotonic() - clock)]
+        else:
+            results = [_restored(report)]
+            results += _probe_all(
+                homelab, Restored(report.root, homelab.policy(snapshot.target), snapshot, started), progress
+            )
+    evidence = _evidence(homelab, snapshot, run_id, started, results, report)
+    return _append(homelab, evidence)
+
+
+def _probe_all(homelab: Homelab, restored: Restored, progress: Progress) -> Sequence[ProbeResult]:
+    """Every probe runs, also after one has failed: a person wants to know all that is wrong."""
+    results = []
+    for probe in restored.policy.probes:
+        progress(Update(f"probe {probe.name}"))
+        results.append(_probe(homelab, restored, probe))
+    return results
+
+
+def _probe(homelab: Homelab, restored: Restored, declared: Probe) -> ProbeResult:
+    kind = homelab.probes[declared.name].part
+    clock = time.monotonic()
+    try:
+        found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
+    except RestoreTestFailedError as error:
+        return _failed(declared.name, error, time.monotonic() - clock)
+    except Exception as error:  # noqa: BLE001 - restored data may break a probe in any way; it has not passed
+        wrapped = ProbeFailedError(f"{type(error).__name__}: {error}")
+        return _failed(declared.name, wrapped, time.monotonic() - clock)
+    return ProbeResult(
+        name=declared.name,
+        passed=True,
+        summary=_text(found.summary),
+        counts=dict(found.counts),
+        seconds=round(time.monotonic() - clock, 3),
+    )
+
+
+def _restored(report: RestoreReport) -> ProbeResult:
+    return ProbeResult(
+        name=_RESTORE,
+        passed=True,
+        summary=f"{report.files:,} entries, {report.bytes:,} bytes; {report.bytes_read:,} bytes read and checked",
+        counts={"entries": report.files, "bytes": report.bytes},
+        seconds=round(report.seconds, 3),
+    )
+
+
+def _failed(name: str, error: RestoreTestFailedError, seconds: float) -> ProbeResult:
+    return ProbeResult(name=name, passed=False, summary=_text(error.message), seconds=round(seconds, 3))
+
+
+def _evidence(
+    homelab: Homelab,
+    snapshot: Snapshot,
+    run_id: str,
+    started: datetime,
+    results: Sequence[ProbeResult],
+    report: RestoreReport | None,
+) -> Evidence:
+    policy = homelab.policy(snapshot.target)
+    failed = next((item for item in results if not item.passed), None)
+    counts: dict[str, int] = {}
+    for item in results:
+        counts.update(item.counts)
+    return Evidence(
+        target=snapshot.target,
+        destination=policy.destination,
+        provider=snapshot.provider,
+        repository=snapshot.repository,
+        repository_id=snapshot.repository_id,
+        snapshot_id=snapshot.snapshot_id,
+        snapshot_key=snapshot.key,
+        taken_at=snapshot.taken_at,
+        run_id=run_id,
+        started_at=started,
+        finished_at=homelab.now(),
+        passed=failed is None and len(results) > 1,
+        reason=f"{failed.name}: {failed.summary}" if failed else "",
+        probes=tuple(results),
+        counts=counts,
+        restore_seconds=round(report.seconds, 3) if report else 0.0,
+        bytes_read=report.bytes_read if report else 0,
+        versions=_versions(homelab, snapshot),
+        host=socket.gethostname(),
+    )
+
+
+def _versions(homelab: Homelab, snapshot: Snapshot) -> dict[str, str]:
+    provider = homelab.providers[snapshot.provider].part
+    found = {needed.name: tools.dotted(tools.find(needed).version) for needed in provider.tools}
+    return {
+        "backup-orchestration": version("backup-orchestration"),
+        "python": platform.python_version(),
+        **found,
+    }
+
+
+def _append(homelab: Homelab, evidence: Evidence) -> Evidence:
+    place = f"{homelab.evidence_location}/{evidence.target}/{evidence.destination}"
+    with repository_lock(homelab.home / "locks", place, timeout=_EVIDENCE_LOCK_SECONDS):
+        return homelab.evidence().append(evidence)
+
+
+def _text(text: str) -> str:
+    return REDACTOR.clean(text)[:_REASON_CHARACTERS]

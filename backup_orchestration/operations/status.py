@@ -1,0 +1,74 @@
+"""What is known of a target: asked of its repository and of the evidence, never of Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.status import Assessment, Protection, assess
+from backup_orchestration.homelab.load import Homelab
+
+_PARALLEL = 4
+
+
+@dataclass(frozen=True)
+class TargetStatus:
+    """One target.
+
+    Attributes:
+        target: full name.
+        assessment: None when the repository or the evidence could not be read.
+        error: why not; empty otherwise.
+    """
+
+    target: str
+    assessment: Assessment | None
+    error: str = ""
+
+    @property
+    def protection(self) -> Protection:
+        """What cannot be read protects nobody."""
+        return self.assessment.protection if self.assessment else Protection.SUSPECT
+
+    @property
+    def reason(self) -> str:
+        """For people."""
+        return self.assessment.reason if self.assessment else self.error
+
+
+def judge(homelab: Homelab, target: str) -> Assessment:
+    """Judge one target.
+
+    Raises:
+        HomelabError: its repository or its evidence cannot be read.
+    """
+    policy = homelab.policy(target)
+    ledger = homelab.evidence().ledger(target, policy.destination)
+    missing = False
+    snapshots: Sequence[Snapshot] = ()
+    try:
+        snapshots = homelab.repository(target).snapshots()
+    except RepositoryMissingError:
+        missing = True
+    found = assess(snapshots, ledger, policy.effective_rpo, homelab.now())
+    if missing and ledger.records:
+        reason = f"the repository is gone; {len(ledger.records)} restore tests speak of it; {found.reason}"
+        return replace(found, reason=reason)
+    return found
+
+
+def status_of(homelab: Homelab, target: str) -> TargetStatus:
+    """Judge one target; what cannot be read is said, not raised, so that the others are still shown."""
+    try:
+        return TargetStatus(target, judge(homelab, target))
+    except HomelabError as error:
+        return TargetStatus(target, None, str(error))
+
+
+def status(homelab: Homelab, targets: Sequence[str]) -> list[TargetStatus]:
+    """Judge several targets, a few at a time, in the order given."""
+    with ThreadPoolExecutor(_PARALLEL) as pool:
+        return list(pool.map(lambda target: status_of(homelab, target), targets))

@@ -1,0 +1,1 @@
+"""The Dagster graph over the same operations that the command line calls."""

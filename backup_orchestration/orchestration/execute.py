@@ -1,0 +1,56 @@
+"""Run one backup or one restore test in this process, as Dagster runs that the UI shows."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.build import build_definitions
+from backup_orchestration.orchestration.listener import Listener
+
+# Dagster's own console lines repeat what the command line shows.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run_backup(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, listener: Listener, *, wish: Wish = NO_WISH
+) -> bool:
+    """Back up one target; the listener hears of the snapshot or of the error. Returns whether the run succeeded."""
+    definitions = build_definitions(homelab, [target], listener, wish=wish)
+    job = definitions.resolve_job_def(names.BACKUPS_JOB)
+    return _execute(job, instance, target, listener, names.target_key(target))
+
+
+def run_restore_test(homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, listener: Listener) -> bool:
+    """Restore-test one snapshot; the listener hears of the evidence or of the error. Returns whether it passed."""
+    instance.add_dynamic_partitions(names.partitions_name(target), [key])
+    definitions = build_definitions(homelab, [target], listener)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    return _execute(job, instance, target, listener, names.verified_key(target), key)
+
+
+def _execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    target: str,
+    listener: Listener,
+    key: dg.AssetKey,
+    partition: str | None = None,
+) -> bool:
+    try:
+        result = job.execute_in_process(
+            run_config=_QUIET,
+            instance=instance,
+            asset_selection=[key],
+            partition_key=partition,
+            tags={names.TARGET_TAG: target},
+            raise_on_error=False,
+        )
+    except dg.DagsterError as error:
+        # The graph itself refused; the op's own errors have reached the listener already.
+        listener.failed(target, HomelabError(f"Dagster refused the run: {type(error).__name__}"))
+        return False
+    return bool(result.success)

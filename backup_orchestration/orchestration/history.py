@@ -1,0 +1,41 @@
+"""What only Dagster remembers: runs that failed. Never what is protected; that is evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.instance import dagster_home, open_instance
+
+_LOOKED_AT = 500
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """The last backup run of a target that failed."""
+
+    at: datetime
+    run_id: str
+
+
+def failed_backups(homelab: Homelab, targets: Sequence[str]) -> Mapping[str, FailedRun]:
+    """The newest failed backup run of each target, where there is one; empty without a Dagster home."""
+    if not (dagster_home(homelab) / "storage").exists():
+        return {}
+    keys = {names.target_key(target): target for target in targets}
+    failed: dict[str, FailedRun] = {}
+    with open_instance(homelab) as instance:
+        statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+        records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=_LOOKED_AT)
+    for record in records:
+        for key in record.dagster_run.asset_selection or ():
+            target = keys.get(key)
+            if target is not None and target not in failed:
+                at = record.end_time or record.update_timestamp.timestamp()
+                failed[target] = FailedRun(datetime.fromtimestamp(at, UTC), record.dagster_run.run_id)
+    return failed

@@ -1,0 +1,36 @@
+"""Dagster's home of an installation, and the instance in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+
+from backup_orchestration.core.private_files import private_directory, write_atomically
+from backup_orchestration.homelab.load import Homelab
+
+
+def dagster_home(homelab: Homelab) -> Path:
+    """Where it is."""
+    return homelab.home / "dagster"
+
+
+def prepare_home(homelab: Homelab) -> Path:
+    """Make the home and its dagster.yaml if they are missing; returns the home."""
+    home = private_directory(dagster_home(homelab))
+    if not (home / "dagster.yaml").exists():
+        write_atomically(home / "dagster.yaml", files(__package__).joinpath("dagster.yaml").read_bytes())
+    return home
+
+
+@contextmanager
+def open_instance(homelab: Homelab) -> Iterator[dg.DagsterInstance]:
+    """The instance of this installation. Its home is named in the environment: Dagster's own processes read it."""
+    home = prepare_home(homelab)
+    os.environ["DAGSTER_HOME"] = str(home)
+    with dg.DagsterInstance.get() as instance:
+        yield instance

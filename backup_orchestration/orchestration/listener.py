@@ -1,0 +1,24 @@
+"""Whoever started a run in this process and wants to hear of it: the command line, or nobody."""
+
+from __future__ import annotations
+
+from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.progress import Update
+from backup_orchestration.core.snapshot import Snapshot
+
+
+class Listener:
+    """Hears nothing; derive from it."""
+
+    def progress(self, target: str, update: Update) -> None:
+        """A step forward."""
+
+    def took(self, snapshot: Snapshot) -> None:
+        """A snapshot was taken and read back."""
+
+    def tested(self, evidence: Evidence) -> None:
+        """A restore test was carried out and its evidence is stored."""
+
+    def failed(self, target: str, error: HomelabError) -> None:
+        """A run of this target failed."""

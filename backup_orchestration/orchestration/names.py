@@ -1,0 +1,34 @@
+"""What things are called in Dagster."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+CHECK = "restore_test"
+BACKUPS_JOB = "backups"
+TARGET_TAG = "homelab/target"
+
+
+def target_key(target: str) -> dg.AssetKey:
+    """`gitlab/postgres`."""
+    return dg.AssetKey(target.split("/"))
+
+
+def verified_key(target: str) -> dg.AssetKey:
+    """`gitlab/postgres/verified`."""
+    return dg.AssetKey([*target.split("/"), "verified"])
+
+
+def recovery_point_key(target: str) -> dg.AssetKey:
+    """`gitlab/postgres/recovery_point`."""
+    return dg.AssetKey([*target.split("/"), "recovery_point"])
+
+
+def partitions_name(target: str) -> str:
+    """Name of the dynamic partitions that hold the target's snapshot keys."""
+    return target
+
+
+def op_name(verb: str, target: str) -> str:
+    """`backup__gitlab__postgres`. Targets have no underscore and no double dash: the name is one of a kind."""
+    return f"{verb}__{target.replace('/', '__').replace('-', '_')}"

@@ -1,0 +1,47 @@
+"""The recovery point as Dagster shows it: a materialization stamped with the age of the data.
+
+Dagster's freshness reads the timestamp of the latest materialization and nothing else. So the recovery point is
+reported with its snapshot's own `taken_at`, and reported anew whenever it may have changed, also to an older one.
+Stamping an event is not public API: it is done here and nowhere else, and `test_recovery_point.py` holds it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.events import AssetMaterialization
+from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
+
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.orchestration import names
+
+# Older than any RPO: the recovery point of a target of which nothing is verified any more.
+_NEVER = datetime(1970, 1, 2, tzinfo=UTC)
+
+
+def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snapshot | None, run_id: str) -> None:
+    """Report the recovery point of a target as it is now.
+
+    Args:
+        instance: where it is reported.
+        target: full name.
+        point: newest verified snapshot that exists, or None.
+        run_id: of the run that found it.
+    """
+    metadata: dict[str, Any] = {"snapshot": point.key if point else "none"}
+    if point:
+        metadata["taken_at"] = dg.MetadataValue.timestamp(point.taken_at)
+    materialization = AssetMaterialization(
+        asset_key=names.recovery_point_key(target),
+        description=f"recovery point {point.key}" if point else "no verified snapshot exists",
+        metadata=metadata,
+    )
+    event = DagsterEvent(
+        event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+        event_specific_data=StepMaterializationData(materialization),
+        job_name="recompute_recovery_point",
+    )
+    taken_at = point.taken_at if point else _NEVER
+    instance.report_dagster_event(event, run_id=run_id, timestamp=taken_at.timestamp())

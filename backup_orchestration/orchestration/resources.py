@@ -1,0 +1,48 @@
+"""The one adapter that makes a provider a Dagster resource."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import PrivateAttr
+
+from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.progress import Progress
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.homelab.load import Homelab, load
+from backup_orchestration.operations.backup import Wish, backup
+from backup_orchestration.operations.restore_test import restore_test
+
+
+class ProviderResource(dg.ConfigurableResource[Any]):
+    """A provider of one installation, as runs use it. Nothing secret is in its configuration.
+
+    Attributes:
+        provider: its name.
+        settings: path of the settings file; the installation is loaded from it in the process of the run.
+    """
+
+    provider: str
+    settings: str
+    _homelab: Homelab | None = PrivateAttr(default=None)
+
+    def homelab(self) -> Homelab:
+        """The installation."""
+        if self._homelab is None:
+            self._homelab = load(Path(self.settings))
+        return self._homelab
+
+    def backup(self, target: str, run_id: str, progress: Progress, *, existed: bool, wish: Wish) -> Snapshot:
+        """See `operations.backup`."""
+        return backup(self.homelab(), target, run_id, progress, existed=existed, wish=wish)
+
+    def restore_test(self, target: str, key: str, run_id: str, progress: Progress) -> Evidence:
+        """See `operations.restore_test`."""
+        return restore_test(self.homelab(), target, key, run_id, progress)
+
+
+def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
+    """One resource for each provider, by name."""
+    return {name: ProviderResource(provider=name, settings=str(homelab.path)) for name in homelab.providers}

@@ -1,0 +1,91 @@
+"""The contract of a probe."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Generic, TypeVar
+
+from backup_orchestration.core import manifest
+from backup_orchestration.core.errors import ProbeFailedError
+from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.sources import Dump, Frozen
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a probe looks at.
+
+    Attributes:
+        root: directory below which every restored path stands: `/srv/notes` is at `root/srv/notes`.
+        policy, snapshot: what was restored.
+        started_at: when the restore began; nothing in the data can be newer.
+    """
+
+    root: Path
+    policy: BackupPolicy
+    snapshot: Snapshot
+    started_at: datetime
+
+    def path(self, source: str) -> Path:
+        """Where a path of the source stands in the lab."""
+        return self.root / source.lstrip("/")
+
+    def manifest_path(self) -> Path | None:
+        """The manifest that the capture wrote; None for a dump, which has none.
+
+        Raises:
+            ProbeFailedError: the snapshot should hold one and does not.
+        """
+        if isinstance(self.policy.source, Dump):
+            return None
+        for path in self.snapshot.paths:
+            if Path(path).name == manifest.FILENAME:
+                return self.path(path)
+        raise ProbeFailedError(f"{self.snapshot.key} holds no manifest")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a probe that passed has seen.
+
+    Attributes:
+        summary: one line for people.
+        counts: numbers that are worth plotting.
+    """
+
+    summary: str
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class NoOptions(Frozen):
+    """A probe without options."""
+
+
+Options = TypeVar("Options", bound=Frozen, contravariant=True)
+
+
+class ProbeKind(ABC, Generic[Options]):
+    """One kind of assertion.
+
+    Attributes:
+        name: as policies name it.
+        sources: the kinds of source whose restored data it understands.
+        options: model of its options; what a policy declares is checked by it when policies are loaded.
+    """
+
+    name: ClassVar[str]
+    sources: ClassVar[tuple[str, ...]]
+    options: ClassVar[type[Frozen]] = NoOptions
+
+    @abstractmethod
+    def check(self, restored: Restored, options: Options) -> Finding:
+        """Look at restored data; never execute or change it.
+
+        Raises:
+            ProbeFailedError: the data is not as it should be. Any other exception counts the same.
+        """

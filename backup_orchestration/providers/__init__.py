@@ -1,0 +1,1 @@
+"""Providers: each drives one backup tool. A provider is one file and one entry point."""

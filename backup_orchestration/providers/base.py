@@ -1,0 +1,157 @@
+"""The contract between this project and a backup tool.
+
+A provider, opened on a policy and a destination, gives a repository; a repository takes, lists and restores
+snapshots. An exception is the only failure: no operation returns "failed" as data.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar
+
+from backup_orchestration.core.destination import Destination
+from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.progress import Progress
+from backup_orchestration.core.secrets import Secrets
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.tools import Requirement
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a provider may use of this installation.
+
+    Attributes:
+        secrets: resolves the destination's secrets.
+        staging: private directory of the target for copies made before a backup; empty between backups.
+        cache: directory that the tool may keep a cache in.
+        now: the clock, UTC.
+    """
+
+    secrets: Secrets
+    staging: Path
+    cache: Path
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class BackupSpec:
+    """How to take a snapshot.
+
+    Attributes:
+        run_id: stored in the snapshot, which is found by it afterwards.
+        create: make the repository if there is none. False when it is known that there was one.
+        reread: read everything anew instead of trusting what the last snapshot knew.
+    """
+
+    run_id: str
+    create: bool
+    reread: bool = False
+
+
+@dataclass(frozen=True)
+class RestoreSpec:
+    """Where and how to restore.
+
+    Attributes:
+        directory: an existing, empty directory.
+        witnessed: for a restore test: no cache, and every file of the repository that the restore touches is
+            read whole and held against its checksum.
+    """
+
+    directory: Path
+    witnessed: bool = False
+
+
+@dataclass(frozen=True)
+class RestoreReport:
+    """What came back.
+
+    Attributes:
+        root: directory below which every path of the source stands, e.g. `root/srv/notes`.
+        files, bytes: as the tool counted them.
+        seconds: time the restore took.
+        bytes_read: read from the repository and checked, when witnessed.
+        damaged: files of the repository that did not match their checksum or were missing, when witnessed.
+    """
+
+    root: Path
+    files: int
+    bytes: int
+    seconds: float
+    bytes_read: int = 0
+    damaged: Sequence[str] = field(default_factory=tuple)
+
+
+class Repository(ABC):
+    """Snapshots of one target in one destination.
+
+    Every operation raises a `HomelabError`: `RepositoryError` when the repository or its store is the
+    reason, `ToolError` when the tool is, `SourceError` or `SpaceError` before anything was written.
+    """
+
+    @property
+    @abstractmethod
+    def location(self) -> str:
+        """Where it is, without credentials; also what its lock is named by."""
+
+    @abstractmethod
+    def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
+        """Take a snapshot and read it back.
+
+        Raises:
+            RepositoryVanishedError: there is none, and `spec.create` is False.
+            ToolLiedError: the tool reported success and the snapshot is not there as it should be.
+        """
+
+    @abstractmethod
+    def snapshots(self) -> Sequence[Snapshot]:
+        """Every completed snapshot of this target, oldest first.
+
+        Raises:
+            RepositoryMissingError: there is no repository.
+        """
+
+    @abstractmethod
+    def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
+        """Restore one snapshot whole.
+
+        Raises:
+            RestoreFailedError: the snapshot could not be restored whole.
+        """
+
+    @abstractmethod
+    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+        """Shell lines that restore it without this project; secrets stand as file names."""
+
+    def latest(self) -> Snapshot | None:
+        """The newest snapshot, or None."""
+        return max(self.snapshots(), key=lambda item: (item.taken_at, item.snapshot_id), default=None)
+
+
+class Provider(ABC):
+    """Drives one backup tool.
+
+    Attributes:
+        name: as policies name it.
+        encryption: `client`, `sse` or `none`: where the data is encrypted.
+        tools: what must be installed.
+        sources: the kinds of source it takes.
+    """
+
+    name: ClassVar[str]
+    encryption: ClassVar[str]
+    tools: ClassVar[tuple[Requirement, ...]]
+    sources: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
+        """A repository for this policy in this destination. Touches nothing and starts nothing."""
+
+    @abstractmethod
+    def location(self, policy: BackupPolicy, destination: Destination) -> Path:
+        """Where that repository is or will be; used to refuse overlaps when settings are loaded."""

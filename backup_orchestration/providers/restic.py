@@ -1,0 +1,271 @@
+"""restic: encrypted, deduplicating snapshots of files, databases copied to files, and dumps.
+
+One repository for each target, `<location>/restic-<service>-<name>`. Snapshots carry the tags
+`target=<target>`, `run=<run id>`, `repository=<id>` and a fixed host name; what exists is what is listed with
+the target's tag, and what was just made is found by its run id. Dates and ids decide, never "latest".
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from backup_orchestration.core import dump, tools
+from backup_orchestration.core.destination import Destination
+from backup_orchestration.core.errors import (
+    RepositoryError,
+    RepositoryMissingError,
+    RepositoryVanishedError,
+    RestoreFailedError,
+    SourceError,
+    SpaceError,
+    ToolLiedError,
+)
+from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.private_files import private_directory
+from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.sources import Dump
+from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
+from backup_orchestration.providers._witness import witness
+from backup_orchestration.providers.base import (
+    BackupSpec,
+    Provider,
+    Repository,
+    RestoreReport,
+    RestoreSpec,
+    Surroundings,
+)
+from backup_orchestration.providers.capture import captured, require_space
+
+_HOST = "homelab"  # fixed: in containers the host name changes, and restic groups by it
+# restic compresses; the first copy takes at least about this share of what it reads.
+_FIRST_COPY_SHARE = 4
+
+
+class Restic(Provider):
+    """See the module."""
+
+    name: ClassVar[str] = "restic"
+    encryption: ClassVar[str] = "client"
+    tools: ClassVar[tuple[tools.Requirement, ...]] = (RESTIC,)
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump")
+
+    def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
+        """See `Provider`."""
+        return ResticRepository(policy, destination, around, self.location(policy, destination))
+
+    def location(self, policy: BackupPolicy, destination: Destination) -> Path:
+        """See `Provider`."""
+        return destination.location / f"restic-{policy.slug}"
+
+
+class ResticRepository(Repository):
+    """The restic repository of one target in one destination."""
+
+    def __init__(self, policy: BackupPolicy, destination: Destination, around: Surroundings, path: Path) -> None:
+        self._policy = policy
+        self._destination = destination
+        self._around = around
+        self._path = path
+
+    @property
+    def location(self) -> str:
+        """See `Repository`."""
+        return str(self._path)
+
+    def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
+        """See `Repository`."""
+        with self._cli() as cli:
+            if isinstance(self._policy.source, Dump):
+                return self._backup_dump(cli, self._policy.source, spec, progress)
+            with captured(self._policy, spec.run_id, self._around.staging, self._around.now) as capture:
+                identity = self._open_or_create(cli, create=spec.create, source_bytes=capture.totals.bytes)
+                arguments = [
+                    *(("--force",) if spec.reread else ()),
+                    *(argument for pattern in capture.exclude for argument in ("--exclude", pattern)),
+                    *self._marks(spec.run_id, identity, capture.started_at),
+                    "--",
+                    *map(str, capture.paths),
+                ]
+                self._store(cli, arguments, progress)
+                paths = tuple(map(str, capture.paths))
+                return self._read_back(cli, spec.run_id, paths, capture.totals.files)
+
+    def snapshots(self) -> Sequence[Snapshot]:
+        """See `Repository`."""
+        with self._cli() as cli:
+            listed = cli.snapshots(f"target={self._policy.target}")
+        return sorted(map(self._snapshot, listed), key=lambda item: (item.taken_at, item.snapshot_id))
+
+    def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
+        """See `Repository`."""
+        require_space(into.directory, snapshot.size_bytes, f"restoring {snapshot.key}")
+        started = time.monotonic()
+        if not into.witnessed:
+            with self._cli() as cli:
+                summary = self._restore(cli, snapshot, into.directory, progress)
+            return _report(into.directory, summary, time.monotonic() - started)
+        with witness(self._path) as seen, self._cli(repository=seen.url, cached=False) as cli:
+            try:
+                summary = self._restore(cli, snapshot, into.directory, progress)
+            except (RestoreFailedError, RepositoryError) as error:
+                if seen.damaged:
+                    raise _damage(seen.damaged) from error
+                raise
+            if seen.damaged:
+                raise _damage(seen.damaged)
+        return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
+
+    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+        """See `Repository`."""
+        with self._around.secrets.file(self._destination.password, self._what()) as file:
+            own = self._around.secrets.path(self._destination.password)
+            password = str(own) if own else f"<a file with the secret of {self._what()}>"
+            del file
+        return (
+            f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
+            f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
+            f"restic restore {snapshot.snapshot_id} --target ./restored --verify",
+        )
+
+    @contextmanager
+    def _cli(self, repository: str | None = None, *, cached: bool = True) -> Iterator[ResticCli]:
+        tool = tools.find(RESTIC)
+        cache = private_directory(self._around.cache) if cached else None
+        with self._around.secrets.file(self._destination.password, self._what()) as password:
+            yield ResticCli(tool, repository or self.location, password, cache)
+
+    def _what(self) -> str:
+        return f"destinations.{self._destination.name}.password"
+
+    def _open_or_create(self, cli: ResticCli, *, create: bool, source_bytes: int) -> str:
+        """The repository's id. Wrong password, locked and unreachable are errors of their own, never a reason
+        to make a new one."""
+        try:
+            identity = cli.config_id()
+        except RepositoryMissingError as error:
+            if not create:
+                raise RepositoryVanishedError(
+                    f"{self.location} held snapshots of {self._policy.target} and is gone",
+                    remedy="mount it; if it is meant to start anew, run the backup with --new-repository",
+                ) from error
+            require_space(self._path, source_bytes // _FIRST_COPY_SHARE, f"the first backup of {self._policy.target}")
+            return cli.init()
+        require_space(self._path, 0, f"a backup of {self._policy.target}")
+        return identity
+
+    def _marks(self, run_id: str, identity: str, started: datetime) -> list[str]:
+        tags = (f"target={self._policy.target}", f"run={run_id}", f"repository={identity}")
+        return [
+            *("--host", _HOST),
+            *(argument for tag in tags for argument in ("--tag", tag)),
+            *("--time", f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S}"),
+        ]
+
+    def _backup_dump(self, cli: ResticCli, source: Dump, spec: BackupSpec, progress: Progress) -> Snapshot:
+        identity = self._open_or_create(cli, create=spec.create, source_bytes=0)
+        arguments = [
+            *("--stdin-from-command", "--stdin-filename", source.filename),
+            *self._marks(spec.run_id, identity, self._around.now()),
+            *("--", sys.executable, "-I", str(Path(dump.__file__)), *source.command),
+        ]
+        self._store(cli, arguments, progress)
+        return self._read_back(cli, spec.run_id, (f"/{source.filename}",), 1)
+
+    def _store(self, cli: ResticCli, arguments: Sequence[str], progress: Progress) -> None:
+        done, summary = cli.backup(arguments, _teller(progress, "backup"))
+        if done.returncode == INCOMPLETE:
+            self._discard(cli, summary)
+            raise SourceError(
+                f"restic could not read all of {self._policy.target}: {last_message(done)}",
+                remedy="see who may read it, and whether files vanish while it runs",
+            )
+        if done.returncode != 0:
+            raise cli.error(done)
+        if summary is None or not summary.get("snapshot_id"):
+            raise ToolLiedError("restic backup ended with exit code 0 and reported no snapshot")
+
+    def _discard(self, cli: ResticCli, summary: Mapping[str, Any] | None) -> None:
+        """An incomplete snapshot is in the repository all the same: take it out of the list."""
+        if summary and summary.get("snapshot_id"):
+            cli.query("forget", str(summary["snapshot_id"]))
+
+    def _read_back(self, cli: ResticCli, run_id: str, paths: Sequence[str], files: int) -> Snapshot:
+        listed = cli.snapshots(f"target={self._policy.target},run={run_id}")
+        if len(listed) != 1:
+            raise ToolLiedError(f"restic lists {len(listed)} snapshots of run {run_id}; it should be one")
+        snapshot = self._snapshot(listed[0])
+        if sorted(snapshot.paths) != sorted(paths):
+            raise ToolLiedError(f"{snapshot.key} holds {', '.join(snapshot.paths)} instead of {', '.join(paths)}")
+        if files and not snapshot.counts.get("files"):
+            raise ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")
+        if not snapshot.size_bytes and isinstance(self._policy.source, Dump):
+            raise ToolLiedError(f"{snapshot.key} holds an empty dump")
+        return snapshot
+
+    def _restore(self, cli: ResticCli, snapshot: Snapshot, directory: Path, progress: Progress) -> Mapping[str, Any]:
+        arguments = [snapshot.snapshot_id, "--target", str(directory)]
+        done, summary = cli.restore(arguments, _teller(progress, "restore"))
+        if done.returncode in (0, 1):
+            why = last_message(done)
+            if "no space left on device" in why:
+                raise SpaceError(f"{directory} is full", remedy="free room there, or move `home` to a larger disk")
+            if done.returncode == 1:
+                raise RestoreFailedError(f"restic could not restore {snapshot.key}: {why}")
+        else:
+            raise cli.error(done)
+        if summary is None or not summary.get("files_restored"):
+            raise RestoreFailedError(f"restic restore of {snapshot.key} ended with exit code 0 and restored nothing")
+        return summary
+
+    def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
+        tags = dict(tag.split("=", 1) for tag in listed.get("tags", ()) if "=" in tag)
+        summary = listed.get("summary", {})
+        try:
+            return Snapshot(
+                target=tags["target"],
+                provider=Restic.name,
+                repository=self.location,
+                repository_id=tags["repository"],
+                snapshot_id=listed["id"],
+                taken_at=datetime.fromisoformat(listed["time"]).astimezone(UTC),
+                size_bytes=int(summary.get("total_bytes_processed", 0)),
+                counts={"files": int(summary.get("total_files_processed", 0))},
+                paths=tuple(listed["paths"]),
+                run_id=tags["run"],
+                finished_at=_moment(summary.get("backup_end")),
+                description=self._policy.description,
+            )
+        except (KeyError, ValueError) as error:
+            raise ToolLiedError(f"restic lists a snapshot that cannot be read: {error!r}") from error
+
+
+def _moment(text: object) -> datetime | None:
+    return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
+
+
+def _teller(progress: Progress, stage: str) -> Callable[[Mapping[str, Any]], None]:
+    return lambda status: progress(Update(stage, float(status.get("percent_done", 0.0))))
+
+
+def _report(root: Path, summary: Mapping[str, Any], seconds: float, bytes_read: int = 0) -> RestoreReport:
+    return RestoreReport(
+        root=root,
+        files=int(summary.get("files_restored", 0)),
+        bytes=int(summary.get("bytes_restored", 0)),
+        seconds=seconds,
+        bytes_read=bytes_read,
+    )
+
+
+def _damage(damaged: Sequence[str]) -> RestoreFailedError:
+    first = ", ".join(sorted(damaged)[:3])
+    more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
+    return RestoreFailedError(f"damaged or missing in the repository: {first}{more}")

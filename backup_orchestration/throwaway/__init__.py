@@ -1,0 +1,1 @@
+"""Throwaway labs: isolated places built for one restore test and destroyed after it, whatever happens."""
