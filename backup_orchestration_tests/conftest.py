@@ -1,0 +1,123 @@
+"""Shared by all tests: small installations in a temporary directory, with real files and the real restic."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from backup_orchestration.core import tools
+from backup_orchestration.core.commands import Command, Completed, run
+from backup_orchestration.core.errors import ToolMissingError
+from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.status import Assessment
+from backup_orchestration.homelab.load import Homelab, load
+from backup_orchestration.operations.backup import backup
+from backup_orchestration.operations.restore_test import restore_test
+from backup_orchestration.operations.status import judge
+from backup_orchestration.providers._restic_cli import RESTIC
+
+SETTINGS = """\
+contributors = ["./services.py"]
+[destinations.default]
+location = "backups"
+password = { file = "secrets/password" }
+[evidence]
+location = "evidence"
+key = { file = "secrets/evidence-key" }
+"""
+
+SERVICES = """\
+from pathlib import Path
+from backup_orchestration import *
+HERE = Path(__file__).parent
+class Services:
+    def policies(self):
+        return [
+{policies}
+        ]
+contributor = Services()
+"""
+
+FILES = 'BackupPolicy(target="app/files", source=Files(path=str(HERE / "data")))'
+SQLITE = 'BackupPolicy(target="app/db", source=Sqlite(path=str(HERE / "app.db")))'
+
+
+@dataclass
+class Site:
+    """One installation below a directory; `homelab` loads it afresh."""
+
+    root: Path
+    clock: Callable[[], datetime] | None = None
+
+    @property
+    def homelab(self) -> Homelab:
+        loaded = load(self.root / "homelab.toml", {})
+        if self.clock is not None:
+            object.__setattr__(loaded, "now", self.clock)
+        return loaded
+
+    def declare(self, *policies: str) -> Site:
+        """Write services.py with these `BackupPolicy(...)` expressions; HERE is the site's directory."""
+        body = "".join(f"            {policy},\n" for policy in policies)
+        (self.root / "services.py").write_text(SERVICES.format(policies=body))
+        return self
+
+    def backup(self, target: str = "app/files", run_id: str | None = None) -> Snapshot:
+        return backup(self.homelab, target, run_id or os.urandom(8).hex())
+
+    def restore_test(self, target: str = "app/files", key: str | None = None) -> Evidence:
+        wanted = key or self.homelab.repository(target).latest().key
+        return restore_test(self.homelab, target, wanted, os.urandom(8).hex())
+
+    def judge(self, target: str = "app/files") -> Assessment:
+        return judge(self.homelab, target)
+
+    def cli(self, *arguments: str, env: dict[str, str] | None = None) -> Completed:
+        """Run the real command in a process of its own, in the site's directory."""
+        argv = [sys.executable, "-m", "backup_orchestration.cli.main", *arguments]
+        passed = {key: os.environ[key] for key in ("HOMELAB_TOOLS", "XDG_DATA_HOME") if key in os.environ}
+        return run(Command(argv, 300, {**passed, **(env or {})}, self.root))
+
+    def packs(self, target: str = "app/files") -> list[Path]:
+        data = self.root / "backups" / f"restic-{target.replace('/', '-')}" / "data"
+        return sorted(path for path in data.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A site with secrets, a small tree in `data`, and the target `app/files` declared on it."""
+    (tmp_path / "secrets").mkdir(mode=0o700)
+    (tmp_path / "secrets" / "password").write_text("correct horse battery\n")
+    (tmp_path / "secrets" / "evidence-key").write_text("staple of evidence\n")
+    (tmp_path / "homelab.toml").write_text(SETTINGS)
+    data = tmp_path / "data"
+    (data / "sub").mkdir(parents=True)
+    (data / "one.txt").write_text("one\n")
+    (data / "sub" / "two.bin").write_bytes(bytes(range(256)) * 64)
+    (data / "link").symlink_to("one.txt")
+    return Site(tmp_path).declare(FILES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tools_are_there() -> None:
+    """With REQUIRE_TOOLS=1, a missing tool is a failure and never a skip."""
+    if os.environ.get("REQUIRE_TOOLS") == "1":
+        tools.find(RESTIC)
+
+
+@pytest.fixture
+def restic() -> Path:
+    """The real restic."""
+    try:
+        return tools.find(RESTIC).path
+    except ToolMissingError:
+        if os.environ.get("REQUIRE_TOOLS") == "1":
+            raise
+        pytest.skip("restic is not installed; `make setup` brings it")
