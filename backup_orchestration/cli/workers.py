@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
@@ -87,12 +88,17 @@ def _work(pipe: Connection, open_task: Callable[[], Iterator[Task]]) -> None:
     task = next(opened)
     try:
         while (target := pipe.recv()) is not None:
-            task(target, lambda kind, payload, target=target: pipe.send((target, kind, payload)))  # type: ignore[misc]
-            pipe.send((target, "done", None))
+            task(target, partial(_tell, pipe, target))
+            _tell(pipe, target, "done", None)
     except EOFError:
         pass
     finally:
         next(opened, None)
+
+
+def _tell(pipe: Connection, target: str, kind: str, payload: object) -> None:
+    with suppress(BrokenPipeError):  # the parent stops us and no longer listens
+        pipe.send((target, kind, payload))
 
 
 def _next(worker: _Worker, pending: list[str]) -> None:

@@ -134,7 +134,7 @@ class EvidenceStore:
             snapshot_key=placed.snapshot_key,
             passed=placed.passed,
         )
-        self._objects.write(f"{prefix}/head{_SUFFIX}", self._seal(head.model_dump_json()))
+        self._objects.write(f"{prefix}/head{_SUFFIX}", self._seal(head.model_dump_json(), prefix))
         return placed
 
     def ledger(self, target: str, destination: str) -> Ledger:
@@ -155,13 +155,10 @@ class EvidenceStore:
                 valid[number] = self._record(name, number, target, destination)
             except (KeyError, ValueError) as error:
                 refused[number] = f"evidence {number:08d} counts as none: {_why(error)}"
-        try:
-            head, headless = Link.model_validate_json(self._open(f"{prefix}/head{_SUFFIX}")), False
-        except (KeyError, ValueError):
-            head, headless = None, bool(names)
+        head = self._head(prefix)
         lost = _lost(valid, refused, head)
         problems = [refused.get(item.sequence) or _describe(item) for item in lost]
-        if headless:
+        if names and head is None:
             problems.append("evidence: the head record is missing or not authentic")
         gone = {item.sequence for item in lost}
         records = tuple(valid[number][0] for number in sorted(valid) if number not in gone)
@@ -171,10 +168,7 @@ class EvidenceStore:
         """The end of the chain: the highest authentic record, or the head where that is further."""
         numbers = [_number(name) for name in self._objects.names(prefix)]
         highest = max((number for number in numbers if number is not None), default=0)
-        try:
-            head = Link.model_validate_json(self._open(f"{prefix}/head{_SUFFIX}"))
-        except (KeyError, ValueError):
-            head = None
+        head = self._head(prefix)
         if head and head.sequence >= highest:
             return head
         if not highest:
@@ -195,16 +189,23 @@ class EvidenceStore:
             raise ValueError(f"it was written as number {record.sequence}, for {record.snapshot_key}")
         return record, _mac_of(sealed)
 
-    def _seal(self, text: str) -> bytes:
+    def _head(self, prefix: str) -> Link | None:
+        """What the head says, if it is there, authentic, and of this target."""
+        try:
+            return Link.model_validate_json(self._unseal(self._objects.read(f"{prefix}/head{_SUFFIX}"), prefix))
+        except (KeyError, ValueError):
+            return None
+
+    def _seal(self, text: str, context: str = "") -> bytes:
         body = text.encode()
-        return body + b"\n" + hmac.new(self._key, body, "sha256").hexdigest().encode() + b"\n"
+        return body + b"\n" + self._mac(body, context) + b"\n"
 
-    def _open(self, name: str) -> bytes:
-        return self._unseal(self._objects.read(name))
+    def _mac(self, body: bytes, context: str) -> bytes:
+        return hmac.new(self._key, context.encode() + b"\n" + body, "sha256").hexdigest().encode()
 
-    def _unseal(self, sealed: bytes) -> bytes:
+    def _unseal(self, sealed: bytes, context: str = "") -> bytes:
         body, _, mac = sealed.rstrip(b"\n").rpartition(b"\n")
-        if not hmac.compare_digest(hmac.new(self._key, body, "sha256").hexdigest().encode(), mac):
+        if not hmac.compare_digest(self._mac(body, context), mac):
             raise ValueError("its authentication does not match: edited, or written with another key")
         return body
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,10 @@ from backup_orchestration.probes.base import ProbeKind
 from backup_orchestration.providers.base import Provider, Repository, Surroundings
 
 
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @dataclass(frozen=True)
 class Homelab:
     """One installation.
@@ -34,6 +38,7 @@ class Homelab:
         destinations: by name.
         secrets: resolves secret references.
         evidence_location: where evidence is kept.
+        now: the clock, UTC.
     """
 
     path: Path
@@ -45,6 +50,7 @@ class Homelab:
     destinations: Mapping[str, Destination]
     secrets: Secrets
     evidence_location: Path
+    now: Callable[[], datetime] = _utc_now
 
     def policy(self, target: str) -> BackupPolicy:
         """The policy of a target by its full name.
@@ -95,10 +101,6 @@ class Homelab:
         """
         key = self.secrets.value(self.settings.evidence.key, "evidence.key")
         return EvidenceStore(DirectoryObjects(self.evidence_location), key)
-
-    def now(self) -> datetime:
-        """The clock, UTC."""
-        return datetime.now(UTC)
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Homelab:

@@ -55,7 +55,7 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
     """
     repository = homelab.repository(target)
     snapshot = find_snapshot(repository, target, key)
-    return test_snapshot(homelab, repository, snapshot, run_id, progress)
+    return _test(homelab, repository, snapshot, run_id, progress)
 
 
 def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
@@ -74,10 +74,7 @@ def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
     )
 
 
-def test_snapshot(
-    homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress = silent
-) -> Evidence:
-    """As `restore_test`, on a snapshot that was listed already."""
+def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress) -> Evidence:
     labs = homelab.home / "labs"
     reap(labs)
     started = homelab.now()
