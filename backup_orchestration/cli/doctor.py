@@ -11,10 +11,12 @@ from pathlib import Path
 
 from backup_orchestration.cli.show import complain, say
 from backup_orchestration.core import settings, tools
-from backup_orchestration.core.errors import HomelabError, ToolMissingError
+from backup_orchestration.core.errors import HomelabError, StoreError, ToolMissingError
+from backup_orchestration.core.places import Bucket, Directory
 from backup_orchestration.core.tools import Requirement
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.providers.restic import Restic
+from backup_orchestration.stores.open import open_store
 from backup_orchestration.toolbox import debian
 
 
@@ -69,12 +71,12 @@ def _tool(needed: Requirement) -> Finding:
 
 def _places(homelab: Homelab) -> Iterator[Finding]:
     yield Finding("settings", f"{homelab.path}, {len(homelab.policies)} policies")
-    places = {f"destinations.{name}.location": item.location for name, item in homelab.destinations.items()}
-    for what, path in {
-        **places,
-        "evidence.location": homelab.evidence_location,
-        "home": homelab.home,
-    }.items():
+    places = {f"destinations.{name}": item.place for name, item in homelab.destinations.items()}
+    for what, place in {**places, "evidence": homelab.evidence_place, "home": Directory(homelab.home)}.items():
+        if not isinstance(place, Directory):
+            yield _bucket(homelab, what, place)
+            continue
+        path = place.path
         there = next(parent for parent in (path, *path.parents) if parent.exists())
         if not os.access(there, os.W_OK):
             yield Finding(what, f"{there} cannot be written", "change its owner, or run as the user who may")
@@ -85,6 +87,14 @@ def _places(homelab: Homelab) -> Iterator[Finding]:
             )
     if homelab.settings.notifications:
         yield Finding("notifications", "checked and not used: this version delivers no alerts")
+
+
+def _bucket(homelab: Homelab, what: str, place: Bucket) -> Finding:
+    try:
+        open_store(place, homelab.secrets).names("")
+    except StoreError as error:
+        return Finding(what, error.message, error.remedy)
+    return Finding(what, f"{place} answers")
 
 
 def _install_missing(needed: tuple[Requirement, ...]) -> None:

@@ -30,6 +30,10 @@ contributors = ["./services.py"]
 
 # Where repositories are kept, one for each target; a policy without a destination uses "default". Better on
 # another disk or another machine than the data.
+#
+# In a bucket: location = "s3://bucket/prefix", and endpoint = "https://host:port", access_key and secret_key (given
+# like password), region (default "us-east-1"), ca = "FILE" (default: the system's certificates). The evidence takes
+# the same fields.
 [destinations.default]
 location = {backups}
 # One of: file = "PATH", name = "FILE IN THE SECRETS DIRECTORY", command = ["PROGRAM", "ARGUMENT"], or env = "NAME"

@@ -62,8 +62,8 @@ def show_policies(*, as_json: bool) -> None:
     say(f"settings      {homelab.path}")
     say(f"home          {homelab.home} (Dagster's home: {homelab.home / 'dagster'})")
     for name, destination in homelab.destinations.items():
-        say(f"destination   {name}: {destination.location} (password: {describe(destination.password)})")
-    say(f"evidence      {homelab.evidence_location} (key: {describe(homelab.settings.evidence.key)})")
+        say(f"destination   {name}: {destination.place} (password: {describe(destination.password)})")
+    say(f"evidence      {homelab.evidence_place} (key: {describe(homelab.settings.evidence.key)})")
     for kind, parts in (("provider", homelab.providers), ("probe", homelab.probes)):
         for name, found in parts.items():
             say(f"{kind:<12}  {name}: {found.origin}")

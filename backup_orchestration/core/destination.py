@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
+from backup_orchestration.core.places import Place, PlaceSettings
 from backup_orchestration.core.secrets import SecretRef
-from backup_orchestration.core.sources import AbsolutePath, Frozen
 
 
-class DestinationSettings(Frozen):
-    """One `[destinations.NAME]` table of the settings.
+class DestinationSettings(PlaceSettings):
+    """One `[destinations.NAME]` table of the settings: a place that holds one repository for each target.
 
     Attributes:
-        location: directory on this host that holds one repository for each target.
         password: where the repositories' password comes from.
     """
 
-    location: Path
     password: SecretRef
 
 
-class Destination(Frozen):
+@dataclass(frozen=True)
+class Destination:
     """A destination with its place worked out: what a provider opens a repository in."""
 
     name: str
-    location: AbsolutePath
+    place: Place
     password: SecretRef

@@ -22,7 +22,8 @@ HomelabError                      message, remedy; exit 1
 │   ├── WrongPasswordError
 │   ├── RepositoryLockedError
 │   └── RepositoryUnreachableError
-├── EvidenceError                 the evidence store cannot be read or written
+├── StoreError                    a directory or bucket cannot be read or written
+├── EvidenceError                 the evidence store does not give back what was written
 └── RestoreTestFailedError        the data did not come back
     ├── RestoreFailedError        the provider could not restore it whole
     └── ProbeFailedError          it came back, and a probe refused it
@@ -143,8 +144,12 @@ class RepositoryUnreachableError(RepositoryError):
     """The repository's store does not answer, or answers with something else."""
 
 
+class StoreError(HomelabError):
+    """A directory or a bucket cannot be read or written, or does not answer."""
+
+
 class EvidenceError(HomelabError):
-    """The evidence store cannot be read or written."""
+    """The evidence store does not give back what was written."""
 
 
 class RestoreTestFailedError(HomelabError):

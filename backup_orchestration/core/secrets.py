@@ -93,8 +93,13 @@ class Secrets:
         if own:
             yield own
             return
-        private_directory(self._runtime)
-        with private_file(self._runtime, secret) as path:
+        with self.temporary_file(secret) as path:
+            yield path
+
+    @contextmanager
+    def temporary_file(self, text: str) -> Iterator[Path]:
+        """A 0600 file with this text that lives for the block."""
+        with private_file(private_directory(self._runtime), text) as path:
             yield path
 
     def path(self, ref: SecretRef) -> Path | None:

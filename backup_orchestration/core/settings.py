@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from backup_orchestration.core.destination import DestinationSettings
 from backup_orchestration.core.errors import SettingsError
+from backup_orchestration.core.places import PlaceSettings
 from backup_orchestration.core.policy import Name
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.sources import Frozen
@@ -36,15 +37,13 @@ SettingsPath = Annotated[Path, BeforeValidator(_path)]
 References = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_tuple)]
 
 
-class EvidenceSettings(Frozen):
-    """`[evidence]`.
+class EvidenceSettings(PlaceSettings):
+    """`[evidence]`: a place beside the backups, so that it survives this machine.
 
     Attributes:
-        location: directory that evidence is kept in; beside the backups, so that it survives this machine.
         key: what authenticates it; must not lie in the evidence's or a destination's location.
     """
 
-    location: SettingsPath
     key: SecretRef
 
 
@@ -139,11 +138,11 @@ def explain(place: object, error: ValidationError) -> tuple[str, str]:
 
 
 def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML knows no paths: turn the strings of `file` and `location` into them before the strict check."""
+    """TOML knows no paths: turn the strings of `file` into them before the strict check."""
 
     def convert(key: str, value: Any) -> Any:
         if isinstance(value, dict):
             return {name: convert(name, item) for name, item in value.items()}
-        return Path(value).expanduser() if key in ("file", "location") and isinstance(value, str) else value
+        return Path(value).expanduser() if key == "file" and isinstance(value, str) else value
 
     return {key: convert(key, value) for key, value in values.items()}

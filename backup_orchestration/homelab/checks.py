@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import PolicyError, SettingsError
+from backup_orchestration.core.places import Directory, Place, PlaceSettings
 from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe
 from backup_orchestration.core.secrets import SecretRef, Secrets
 from backup_orchestration.core.settings import Settings, explain
@@ -74,14 +75,14 @@ def refuse_overlaps(
     destinations: Mapping[str, Destination],
     known_providers: Providers,
     home: Path,
-    evidence: Path,
+    evidence: Place,
 ) -> None:
     """Refuse two targets in one repository, and a source that holds its own backup or this installation's state.
 
     Raises:
         PolicyError: as `policies`.
     """
-    taken: dict[Path, str] = {}
+    taken: dict[Place, str] = {}
     for target, found in declared.items():
         policy, destination = found.part, destinations[found.part.destination]
         location = known_providers[policy.provider].part.location(policy, destination)
@@ -94,9 +95,10 @@ def refuse_overlaps(
         if isinstance(policy.source, Dump):
             continue
         source = policy.source.path
-        inside = {"its repository": location, "`home`": home, "the evidence": evidence}
-        for what, path in inside.items():
-            if _resolved(path).is_relative_to(_resolved(source)) and not _excluded(policy, path):
+        inside: dict[str, Place] = {"its repository": location, "`home`": Directory(home), "the evidence": evidence}
+        for what, place in inside.items():
+            path = place.path if isinstance(place, Directory) else None
+            if path is not None and _resolved(path).is_relative_to(_resolved(source)) and not _excluded(policy, path):
                 raise PolicyError(
                     f"{found.origin}: {target}: source: {source} contains {what}, {path}",
                     remedy=f"move {what} out of it, or exclude it in the policy",
@@ -107,6 +109,10 @@ def secret_refs(settings: Settings) -> Mapping[str, SecretRef]:
     """Every secret of the settings by its field."""
     refs = {f"destinations.{name}.password": item.password for name, item in settings.destinations.items()}
     refs |= {f"notifications.{name}.url": item.url for name, item in settings.notifications.items()}
+    places: dict[str, PlaceSettings] = {f"destinations.{name}": item for name, item in settings.destinations.items()}
+    for name, place in {**places, "evidence": settings.evidence}.items():
+        keys = {f"{name}.access_key": place.access_key, f"{name}.secret_key": place.secret_key}
+        refs |= {field: ref for field, ref in keys.items() if ref is not None}
     return {**refs, "evidence.key": settings.evidence.key}
 
 
@@ -122,19 +128,21 @@ def refuse_missing_secrets(file: Path, settings: Settings, secrets: Secrets) -> 
 
 
 def refuse_keys_beside_backups(
-    file: Path, settings: Settings, destinations: Mapping[str, Destination], evidence: Path, secrets: Secrets
+    file: Path, settings: Settings, destinations: Mapping[str, Destination], evidence: Place, secrets: Secrets
 ) -> None:
     """Refuse secrets that lie where the backups lie: whoever has the backups would have their keys.
 
     Raises:
         SettingsError: names the field.
     """
-    places = {f"destinations.{name}": item.location for name, item in destinations.items()}
+    places: dict[str, Place] = {f"destinations.{name}": item.place for name, item in destinations.items()}
     places["evidence"] = evidence
     for field, ref in secret_refs(settings).items():
         path = secrets.path(ref)
         for place, location in places.items():
-            if path is not None and _resolved(path).is_relative_to(_resolved(location)):
+            if path is None or not isinstance(location, Directory):
+                continue
+            if _resolved(path).is_relative_to(_resolved(location.path)):
                 raise SettingsError(
                     f"{file}: {field}: {path} lies inside {place}.location, {location}",
                     remedy="move the secret out of it, and keep a copy elsewhere",

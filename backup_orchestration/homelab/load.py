@@ -12,7 +12,7 @@ from backup_orchestration.core import settings as settings_file
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import UnknownTargetError
 from backup_orchestration.core.evidence import EvidenceStore
-from backup_orchestration.core.objects import DirectoryObjects
+from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.secrets import Secrets
 from backup_orchestration.core.settings import Settings
@@ -20,6 +20,7 @@ from backup_orchestration.homelab import checks
 from backup_orchestration.homelab.plugins import Found
 from backup_orchestration.probes.base import ProbeKind
 from backup_orchestration.providers.base import Provider, Repository, Surroundings
+from backup_orchestration.stores.open import open_store
 
 
 def _utc_now() -> datetime:
@@ -37,7 +38,7 @@ class Homelab:
         providers, probes: by name.
         destinations: by name.
         secrets: resolves secret references.
-        evidence_location: where evidence is kept.
+        evidence_place: where evidence is kept.
         now: the clock, UTC.
     """
 
@@ -49,7 +50,7 @@ class Homelab:
     probes: Mapping[str, Found[ProbeKind]]  # type: ignore[type-arg]
     destinations: Mapping[str, Destination]
     secrets: Secrets
-    evidence_location: Path
+    evidence_place: Place
     now: Callable[[], datetime] = _utc_now
 
     def policy(self, target: str) -> BackupPolicy:
@@ -100,7 +101,7 @@ class Homelab:
             SecretError: its key is missing.
         """
         key = self.secrets.value(self.settings.evidence.key, "evidence.key")
-        return EvidenceStore(DirectoryObjects(self.evidence_location), key)
+        return EvidenceStore(open_store(self.evidence_place, self.secrets), key)
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Homelab:
@@ -119,10 +120,10 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     base = file.parent
     home = _absolute(base, settings.home)
     destinations = {
-        name: Destination(name=name, location=_absolute(base, item.location), password=item.password)
+        name: Destination(name, place_of(item, f"{file}: destinations.{name}", base), item.password)
         for name, item in settings.destinations.items()
     }
-    evidence = _absolute(base, settings.evidence.location)
+    evidence = place_of(settings.evidence, f"{file}: evidence", base)
     secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run")
     checks.refuse_missing_secrets(file, settings, secrets)
     checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)

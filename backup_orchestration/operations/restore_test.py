@@ -184,7 +184,7 @@ def _versions(homelab: Homelab, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _append(homelab: Homelab, evidence: Evidence) -> Evidence:
-    place = f"{homelab.evidence_location}/{evidence.target}/{evidence.destination}"
+    place = f"{homelab.evidence_place}/{evidence.target}/{evidence.destination}"
     with repository_lock(homelab.home / "locks", place, timeout=_EVIDENCE_LOCK_SECONDS):
         return homelab.evidence().append(evidence)
 

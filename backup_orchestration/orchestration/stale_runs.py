@@ -43,7 +43,9 @@ def fail_stale_runs(instance: dg.DagsterInstance) -> list[str]:
     failed = []
     for record in stale_runs(instance):
         run = record.dagster_run
-        instance.report_run_failed(run, f"its process {_pid_of(run.tags)} ended before the run did; nothing of it counts")
+        instance.report_run_failed(
+            run, f"its process {_pid_of(run.tags)} ended before the run did; nothing of it counts"
+        )
         failed.append(run.run_id)
     return failed
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,14 @@ class ResticCli:
         repository: what restic opens; never holds credentials.
         password_file: read by restic itself.
         cache: its cache directory; None reads everything from the repository.
+        access: environment that names the files by which a bucket is opened; empty for a directory.
     """
 
     tool: Tool
     repository: str
     password_file: Path
     cache: Path | None
+    access: Mapping[str, str] = field(default_factory=dict)
 
     def config_id(self) -> str:
         """The id the repository was given when it was made.
@@ -140,6 +142,7 @@ class ResticCli:
             "RESTIC_REPOSITORY": self.repository,
             "RESTIC_PASSWORD_FILE": str(self.password_file),
             "RESTIC_PROGRESS_FPS": "1",
+            **self.access,
         }
         argv = [str(self.tool.path)]
         if self.cache is None:

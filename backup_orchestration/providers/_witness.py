@@ -18,22 +18,26 @@ import re
 import shutil
 import socketserver
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from io import BufferedReader
 from pathlib import Path
 from threading import Lock, Thread
 from typing import BinaryIO
+
+from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.objects import Objects
 
 _TYPES = ("data", "index", "keys", "locks", "snapshots")
 _NAME = re.compile(r"/(config|(?:data|index|keys|locks|snapshots)/(?:[0-9a-f]{64})?)")
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CHUNK = 1 << 20
+_KEPT_FILES = 64  # packs have about 16 MiB
 
 
-@dataclass
 class Witness:
     """What was handed out.
 
@@ -43,49 +47,93 @@ class Witness:
         bytes_read: size of all files read and checked.
     """
 
-    root: Path
-    url: str = ""
-    damaged: list[str] = field(default_factory=list)
-    bytes_read: int = 0
-    _checked: dict[str, Lock] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    def __init__(self, store: Objects, scratch: Path) -> None:
+        self.url = f"rest:http+unix://{scratch}/s:/"
+        self.damaged: list[str] = []
+        self.bytes_read = 0
+        self.store = store
+        self._scratch = scratch
+        self._turns: dict[str, Lock] = {}
+        self._kept: deque[Path] = deque()
+        self._lock = Lock()
 
-    def path(self, name: str) -> Path:
-        """File of a name such as `data/<id>`; data files lie in folders by their first two digits."""
-        kind, _, identity = name.partition("/")
-        return self.root / kind / identity[:2] / identity if kind == "data" else self.root / name
+    @contextmanager
+    def content(self, name: str) -> Iterator[BinaryIO]:
+        """A file of the repository; the first time it is read whole and held against its name.
 
-    def check(self, name: str) -> None:
-        """Read a file whole, once, and remember it when it does not match its name."""
+        Raises:
+            KeyError: it is not there.
+        """
         if name == "config" or name.startswith("locks/"):
-            return  # the configuration is authenticated by restic itself; locks are not part of any snapshot
+            # The configuration is authenticated by restic itself; locks are part of no snapshot.
+            with self.store.open(stored_as(name)) as file:
+                yield file
+            return
         with self._lock:
-            first = name not in self._checked
-            turn = self._checked.setdefault(name, Lock())
-            if first:
-                turn.acquire()
-        if not first:
-            with turn:  # another request is reading it
-                return
+            first = name not in self._turns
+            turn = self._turns.setdefault(name, Lock())
+        with turn:  # one request reads a file whole, the others wait for it
+            file = self._opened(name, first=first)
+        with file:
+            yield file
+
+    def _opened(self, name: str, *, first: bool) -> BinaryIO:
+        kept = self._scratch / name.replace("/", "-")
+        if kept.exists():
+            return kept.open("rb")
         try:
-            size, matches = _read_whole(self.path(name), name.rpartition("/")[2])
-            with self._lock:
-                self.bytes_read += size
-                if not matches:
-                    self.damaged.append(name)
-        finally:
-            turn.release()
+            with self.store.open(stored_as(name)) as file:
+                if isinstance(file, BufferedReader):
+                    if first:
+                        _past_the_cache(file)
+                        self._judge(name, file)
+                    return Path(file.name).open("rb")
+                # From a bucket: what was fetched is kept for the requests that follow.
+                with kept.open("xb") as copy:
+                    shutil.copyfileobj(file, copy)
+                self._keep(kept)
+        except (KeyError, StoreError):
+            if first:
+                self._note(name, 0, matches=False)
+            raise KeyError(name) from None
+        opened = kept.open("rb")
+        if first:
+            self._judge(name, opened)
+        return opened
+
+    def _judge(self, name: str, file: BinaryIO) -> None:
+        digest, size = hashlib.sha256(), 0
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+        self._note(name, size, matches=digest.hexdigest() == name.rpartition("/")[2])
+
+    def _note(self, name: str, size: int, *, matches: bool) -> None:
+        with self._lock:
+            self.bytes_read += size
+            if not matches:
+                self.damaged.append(name)
+
+    def _keep(self, path: Path) -> None:
+        with self._lock:
+            self._kept.append(path)
+            old = self._kept.popleft() if len(self._kept) > _KEPT_FILES else None
+        if old is not None:
+            old.unlink(missing_ok=True)
 
 
 @contextmanager
-def witness(root: Path) -> Iterator[Witness]:
-    """Serve the repository in this directory for the block."""
+def witness(store: Objects) -> Iterator[Witness]:
+    """Serve a repository for the block.
+
+    Args:
+        store: the repository's directory or prefix.
+    """
     # A directory of its own in the temporary directory: socket paths must be short.
-    private = Path(tempfile.mkdtemp(prefix="homelab-"))
-    seen = Witness(root)
+    scratch = Path(tempfile.mkdtemp(prefix="homelab-"))
+    seen = Witness(store, scratch)
     try:
-        with _Server(str(private / "s"), seen) as server:
-            seen.url = f"rest:http+unix://{private}/s:/"
+        with _Server(str(scratch / "s"), seen) as server:
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             thread.start()
             try:
@@ -94,22 +142,19 @@ def witness(root: Path) -> Iterator[Witness]:
                 server.shutdown()
                 thread.join()
     finally:
-        shutil.rmtree(private, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _read_whole(path: Path, identity: str) -> tuple[int, bool]:
-    """Size of a file, and whether its SHA-256 is its name."""
-    digest, size = hashlib.sha256(), 0
-    try:
-        with path.open("rb", buffering=0) as file:
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-    except OSError:
-        return size, False
-    return size, digest.hexdigest() == identity
+def stored_as(name: str) -> str:
+    """Where a name of the protocol is stored: data files lie in folders by their first two digits."""
+    kind, _, identity = name.partition("/")
+    return f"{kind}/{identity[:2]}/{identity}" if kind == "data" else name
+
+
+def _past_the_cache(file: BufferedReader) -> None:
+    """Have the file read from the disk, where the system allows: the page cache proves nothing."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -142,7 +187,6 @@ class _Handler(BaseHTTPRequestHandler):
         if name.rstrip("/") in _TYPES:
             self._list(name.rstrip("/"))
         else:
-            self.server.witness.check(name)
             self._file(name, body=True)
 
     def do_POST(self) -> None:
@@ -152,16 +196,14 @@ class _Handler(BaseHTTPRequestHandler):
         name = self._lock_name()
         if name is None:
             return
-        path = self.server.witness.path(name)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(content)
+        self.server.witness.store.write(name, content)
         self._answer(HTTPStatus.OK)
 
     def do_DELETE(self) -> None:
         """Only a lock may be removed."""
         name = self._lock_name()
         if name is not None:
-            self.server.witness.path(name).unlink(missing_ok=True)
+            self.server.witness.store.delete(name)
             self._answer(HTTPStatus.OK)
 
     def address_string(self) -> str:
@@ -185,37 +227,31 @@ class _Handler(BaseHTTPRequestHandler):
         return name
 
     def _list(self, kind: str) -> None:
-        found = []
-        for directory, _, names in os.walk(self.server.witness.root / kind):
-            for name in names:
-                try:
-                    found.append({"name": name, "size": (Path(directory) / name).stat().st_size})
-                except FileNotFoundError:
-                    continue
-        body = json.dumps(found).encode()
-        self._answer(HTTPStatus.OK, body, "application/vnd.x.restic.rest.v2")
+        sizes = self.server.witness.store.sizes(kind)
+        found = [{"name": name.rpartition("/")[2], "size": size} for name, size in sizes]
+        self._answer(HTTPStatus.OK, json.dumps(found).encode(), "application/vnd.x.restic.rest.v2")
 
     def _file(self, name: str, *, body: bool) -> None:
         try:
-            file = self.server.witness.path(name).open("rb")
-        except OSError:
+            with self.server.witness.content(name) as file:
+                self._range(file, file.seek(0, os.SEEK_END), body=body)
+        except KeyError:
             self._answer(HTTPStatus.NOT_FOUND)
+
+    def _range(self, file: BinaryIO, size: int, *, body: bool) -> None:
+        start, end = 0, size
+        match = _RANGE.fullmatch(self.headers.get("Range", ""))
+        if match:
+            start = int(match.group(1))
+            end = int(match.group(2)) + 1 if match.group(2) else size
+        if match and (start >= size or end > size):
+            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             return
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            start, end = 0, size
-            match = _RANGE.fullmatch(self.headers.get("Range", ""))
-            if match:
-                start = int(match.group(1))
-                end = int(match.group(2)) + 1 if match.group(2) else size
-            if match and (start >= size or end > size):
-                self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-                return
-            self.send_response(HTTPStatus.PARTIAL_CONTENT if match else HTTPStatus.OK)
-            self.send_header("Content-Length", str(end - start))
-            self.end_headers()
-            if body:
-                self._send(file, start, end)
+        self.send_response(HTTPStatus.PARTIAL_CONTENT if match else HTTPStatus.OK)
+        self.send_header("Content-Length", str(end - start))
+        self.end_headers()
+        if body:
+            self._send(file, start, end)
 
     def _send(self, file: BinaryIO, start: int, end: int) -> None:
         file.seek(start)

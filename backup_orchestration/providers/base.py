@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from backup_orchestration.core.destination import Destination
+from backup_orchestration.core.places import Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress
 from backup_orchestration.core.secrets import Secrets
@@ -153,5 +154,5 @@ class Provider(ABC):
         """A repository for this policy in this destination. Touches nothing and starts nothing."""
 
     @abstractmethod
-    def location(self, policy: BackupPolicy, destination: Destination) -> Path:
+    def location(self, policy: BackupPolicy, destination: Destination) -> Place:
         """Where that repository is or will be; used to refuse overlaps when settings are loaded."""

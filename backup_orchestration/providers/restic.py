@@ -27,6 +27,8 @@ from backup_orchestration.core.errors import (
     SpaceError,
     ToolLiedError,
 )
+from backup_orchestration.core.objects import Objects
+from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update
@@ -43,6 +45,7 @@ from backup_orchestration.providers.base import (
     Surroundings,
 )
 from backup_orchestration.providers.capture import captured, require_space
+from backup_orchestration.stores.open import open_store
 
 _HOST = "homelab"  # fixed: in containers the host name changes, and restic groups by it
 # restic compresses; the first copy takes at least about this share of what it reads.
@@ -61,24 +64,24 @@ class Restic(Provider):
         """See `Provider`."""
         return ResticRepository(policy, destination, around, self.location(policy, destination))
 
-    def location(self, policy: BackupPolicy, destination: Destination) -> Path:
+    def location(self, policy: BackupPolicy, destination: Destination) -> Place:
         """See `Provider`."""
-        return destination.location / f"restic-{policy.slug}"
+        return destination.place / f"restic-{policy.slug}"
 
 
 class ResticRepository(Repository):
     """The restic repository of one target in one destination."""
 
-    def __init__(self, policy: BackupPolicy, destination: Destination, around: Surroundings, path: Path) -> None:
+    def __init__(self, policy: BackupPolicy, destination: Destination, around: Surroundings, place: Place) -> None:
         self._policy = policy
         self._destination = destination
         self._around = around
-        self._path = path
+        self._place = place
 
     @property
     def location(self) -> str:
         """See `Repository`."""
-        return str(self._path)
+        return str(self._place)
 
     def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
         """See `Repository`."""
@@ -112,7 +115,7 @@ class ResticRepository(Repository):
             with self._cli() as cli:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             return _report(into.directory, summary, time.monotonic() - started)
-        with witness(self._path) as seen, self._cli(repository=seen.url, cached=False) as cli:
+        with witness(self._repository_files()) as seen, self._cli(repository=seen.url, cached=False) as cli:
             try:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             except (RestoreFailedError, RepositoryError) as error:
@@ -139,8 +142,32 @@ class ResticRepository(Repository):
     def _cli(self, repository: str | None = None, *, cached: bool = True) -> Iterator[ResticCli]:
         tool = tools.find(RESTIC)
         cache = private_directory(self._around.cache) if cached else None
-        with self._around.secrets.file(self._destination.password, self._what()) as password:
-            yield ResticCli(tool, repository or self.location, password, cache)
+        secret = self._around.secrets.file(self._destination.password, self._what())
+        with secret as password, self._access() as access:
+            yield ResticCli(tool, repository or self.location, password, cache, access)
+
+    @contextmanager
+    def _access(self) -> Iterator[Mapping[str, str]]:
+        """Environment by which restic opens a bucket: names of files, nothing secret."""
+        place, secrets = self._place, self._around.secrets
+        if isinstance(place, Directory):
+            yield {}
+            return
+        # restic asks a store that does not answer for a quarter of an hour; this asks once.
+        self._repository_files().names("keys")
+        key = secrets.value(place.access_key, f"{place.name}.access_key")
+        secret = secrets.value(place.secret_key, f"{place.name}.secret_key")
+        text = f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+        with secrets.temporary_file(text) as file:
+            access = {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_DEFAULT_REGION": place.region}
+            yield {**access, "RESTIC_CACERT": str(place.ca)} if place.ca else access
+
+    def _repository_files(self) -> Objects:
+        return open_store(self._place, self._around.secrets)
+
+    def _require_space(self, needed: int, what: str) -> None:
+        if isinstance(self._place, Directory):
+            require_space(self._place.path, needed, what)
 
     def _what(self) -> str:
         return f"destinations.{self._destination.name}.password"
@@ -156,9 +183,9 @@ class ResticRepository(Repository):
                     f"{self.location} held snapshots of {self._policy.target} and is gone",
                     remedy="mount it; if it is meant to start anew, run the backup with --new-repository",
                 ) from error
-            require_space(self._path, source_bytes // _FIRST_COPY_SHARE, f"the first backup of {self._policy.target}")
+            self._require_space(source_bytes // _FIRST_COPY_SHARE, f"the first backup of {self._policy.target}")
             return cli.init()
-        require_space(self._path, 0, f"a backup of {self._policy.target}")
+        self._require_space(0, f"a backup of {self._policy.target}")
         return identity
 
     def _marks(self, run_id: str, identity: str, started: datetime) -> list[str]:

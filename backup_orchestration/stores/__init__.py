@@ -1,0 +1,1 @@
+"""Stores: a directory or a bucket, behind the same few calls."""

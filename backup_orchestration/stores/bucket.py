@@ -1,0 +1,129 @@
+"""Objects below a prefix of a bucket, by the S3 API.
+
+Short time limits and few retries: a store that does not answer is an error that a person should see tonight.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.secrets import Secrets
+
+Result = TypeVar("Result")
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_ATTEMPTS = 3
+_IN_MEMORY_BYTES = 32 << 20
+_MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchBucket")
+
+
+class BucketObjects:
+    """See `Objects`."""
+
+    def __init__(self, place: Bucket, secrets: Secrets) -> None:
+        self._place = place
+        self._client = s3_client(place, secrets)
+
+    def names(self, prefix: str) -> Sequence[str]:
+        """See `Objects`."""
+        found = (name for name, _ in self._listed(prefix, delimiter="/"))
+        return tuple(sorted(name for name in found if not name.rpartition("/")[2].startswith(".")))
+
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """See `Objects`."""
+        yield from self._listed(prefix, delimiter="")
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """See `Objects`."""
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as file:
+
+            def fetch() -> None:
+                body = self._client.get_object(Bucket=self._place.bucket, Key=self._key(name))["Body"]
+                shutil.copyfileobj(body, file)
+
+            self._ask(fetch, name)
+            file.seek(0)
+            yield file  # type: ignore[misc]
+
+    def read(self, name: str) -> bytes:
+        """See `Objects`."""
+        with self.open(name) as file:
+            return file.read()
+
+    def write(self, name: str, data: bytes) -> None:
+        """See `Objects`."""
+        self._ask(lambda: self._client.put_object(Bucket=self._place.bucket, Key=self._key(name), Body=data), name)
+
+    def delete(self, name: str) -> None:
+        """See `Objects`."""
+        self._ask(lambda: self._client.delete_object(Bucket=self._place.bucket, Key=self._key(name)), name)
+
+    def _key(self, name: str) -> str:
+        return f"{self._place.prefix}/{name}".lstrip("/")
+
+    def _listed(self, prefix: str, delimiter: str) -> Iterator[tuple[str, int]]:
+        start = self._key(f"{prefix}/")
+        cut = len(self._key(""))
+        arguments: dict[str, Any] = {"Bucket": self._place.bucket, "Prefix": start, "Delimiter": delimiter}
+        while True:
+            try:
+                page = self._ask(lambda: self._client.list_objects_v2(**arguments), prefix)
+            except KeyError:
+                return  # no bucket yet: nothing is in it
+            yield from ((item["Key"][cut:], int(item["Size"])) for item in page.get("Contents", ()))
+            if not page.get("IsTruncated"):
+                return
+            arguments["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _ask(self, call: Callable[[], Result], name: str) -> Result:
+        try:
+            return call()
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _MISSING:
+                raise KeyError(name) from error
+            raise StoreError(
+                f"{self._place}: the store answers {code or 'with an error'}", remedy="see the keys and their rights"
+            ) from None
+        except (BotoCoreError, OSError) as error:
+            raise StoreError(
+                f"{self._place}: the store cannot be used: {type(error).__name__}: {error}",
+                remedy="see whether its endpoint answers",
+            ) from None
+
+
+def s3_client(place: Bucket, secrets: Secrets) -> Any:
+    """A boto3 client for a place.
+
+    Raises:
+        SecretError: a key is missing.
+    """
+    return boto3.client(
+        "s3",
+        endpoint_url=place.endpoint,
+        region_name=place.region,
+        aws_access_key_id=secrets.value(place.access_key, f"{place.name}.access_key"),
+        aws_secret_access_key=secrets.value(place.secret_key, f"{place.name}.secret_key"),
+        verify=str(place.ca) if place.ca else None,
+        config=Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
+            # Servers that are not AWS often know no trailing checksums.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"},
+        ),
+    )
