@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ from backup_orchestration.cli.show import complain, say, say_json, say_table
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.secrets import describe
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
-from backup_orchestration.core.sources import Dump
+from backup_orchestration.core.sources import Files, Sqlite
 from backup_orchestration.core.status import Assessment, Protection, Verdict
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.status import TargetStatus, status
@@ -74,7 +74,7 @@ def show_policies(*, as_json: bool) -> None:
         [{key: str(row[key]) for key in ("target", "source", "provider", "cron", "rpo", "probes")} for row in rows]
     )
     for row in rows:
-        say(f"{row['target']}: declared in {row['declared_in']}")
+        say(f"{row['target']}: {_played(row)}declared in {row['declared_in']}")
 
 
 def _snapshot_row(snapshot: Snapshot, assessment: Assessment) -> dict[str, Any]:
@@ -151,11 +151,12 @@ def _last_test(evidence: Evidence | None) -> dict[str, Any] | None:
 def _policy_row(homelab: Homelab, target: str) -> dict[str, Any]:
     found = homelab.policies[target]
     policy, source = found.part, found.part.source
-    what = " ".join(source.command) if isinstance(source, Dump) else str(source.path)
+    what = str(source.path) if isinstance(source, Files | Sqlite) else " ".join(source.command)
     counts = policy.retention
     return {
         "target": target,
         "description": policy.description,
+        "stand_in": policy.stand_in,
         "source": f"{source.kind}: {what}",
         "provider": policy.provider,
         "destination": policy.destination,
@@ -169,6 +170,10 @@ def _policy_row(homelab: Homelab, target: str) -> dict[str, Any]:
         "probes": ", ".join(probe.name for probe in policy.probes),
         "declared_in": found.origin,
     }
+
+
+def _played(row: Mapping[str, Any]) -> str:
+    return "served by a STAND-IN, not by the real service; " if row["stand_in"] else ""
 
 
 def _unreadable(found: Sequence[TargetStatus]) -> int:

@@ -51,6 +51,7 @@ class Header:
         run_id: the snapshot carries the same in its tags.
         started_ns: when the capture began; a file may differ if it was modified after that.
         rows: rows of each table, by database path, counted in the transaction that was captured.
+        facts: what each probe wanted remembered of the source, by the probe's name; JSON.
     """
 
     target: str
@@ -58,6 +59,7 @@ class Header:
     roots: tuple[str, ...]
     started_ns: int
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Dump, Files, Frozen, Source, Sqlite
+from backup_orchestration.core.sources import Dump, Export, Files, Frozen, Source, Sqlite
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -82,6 +82,7 @@ class BackupPolicy(Frozen):
         retention: what is kept.
         restore_test: when and how a snapshot is proved.
         rpo: the oldest that the newest verified data may be; default: the longest gap of `cron` x 1.5.
+        stand_in: the service is played by a stand-in, as in the example lab; shown wherever the target is listed.
     """
 
     target: TargetName
@@ -94,6 +95,7 @@ class BackupPolicy(Frozen):
     retention: Retention = Field(default_factory=Retention)
     restore_test: RestoreTest = Field(default_factory=RestoreTest)
     rpo: timedelta | None = None
+    stand_in: bool = False
 
     @field_validator("rpo")
     @classmethod
@@ -130,7 +132,7 @@ class BackupPolicy(Frozen):
         return tuple((always | declared).values())
 
 
-def _probes_of(source: Files | Sqlite | Dump) -> tuple[str, ...]:
+def _probes_of(source: Files | Sqlite | Dump | Export) -> tuple[str, ...]:
     return ("files", "sqlite") if isinstance(source, Sqlite) else ("files",)
 
 

@@ -13,13 +13,9 @@ from backup_orchestration.core import commands
 from backup_orchestration.core.errors import SecretError
 from backup_orchestration.core.private_files import private_directory, private_file
 from backup_orchestration.core.redaction import REDACTOR
-from backup_orchestration.core.sources import Frozen
+from backup_orchestration.core.sources import Frozen, tuple_of
 
 _COMMAND_SECONDS = 30.0
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -40,7 +36,7 @@ class SecretRef(Frozen):
 
     file: Path | None = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
-    command: Annotated[tuple[str, ...] | None, BeforeValidator(_tuple), AfterValidator(_no_argument_zero)] = None
+    command: Annotated[tuple[str, ...] | None, BeforeValidator(tuple_of), AfterValidator(_no_argument_zero)] = None
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
 
     @model_validator(mode="after")

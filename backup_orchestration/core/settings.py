@@ -18,7 +18,7 @@ from backup_orchestration.core.errors import SettingsError
 from backup_orchestration.core.places import PlaceSettings
 from backup_orchestration.core.policy import Name
 from backup_orchestration.core.secrets import SecretRef
-from backup_orchestration.core.sources import Frozen
+from backup_orchestration.core.sources import Frozen, tuple_of
 
 FILENAME = "homelab.toml"
 VARIABLE = "HOMELAB_SETTINGS"
@@ -29,12 +29,8 @@ def _path(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 SettingsPath = Annotated[Path, BeforeValidator(_path)]
-References = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_tuple)]
+References = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(tuple_of)]
 
 
 class EvidenceSettings(PlaceSettings):

@@ -15,6 +15,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 _GLOB = re.compile(r"[^\[\]{}\\!\n]+")
 
 
+def tuple_of(value: object) -> object:
+    """For fields that are tuples: a list, as TOML and people write it, is taken too."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class Frozen(BaseModel):
     """Base of everything a person declares: immutable, strict, unknown fields refused."""
 
@@ -49,10 +54,6 @@ def _exclusion(pattern: str) -> str:
 Exclusion = Annotated[str, AfterValidator(_exclusion)]
 
 
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
-
-
 class Files(Frozen):
     """A file or a directory tree, captured in place.
 
@@ -63,7 +64,7 @@ class Files(Frozen):
 
     kind: Literal["files"] = "files"
     path: AbsolutePath
-    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(_tuple)] = ()
+    exclude: Annotated[tuple[Exclusion, ...], BeforeValidator(tuple_of)] = ()
 
     @model_validator(mode="after")
     def _keeps_its_root(self) -> Self:
@@ -101,8 +102,22 @@ class Dump(Frozen):
     """
 
     kind: Literal["dump"] = "dump"
-    command: Annotated[tuple[str, ...], BeforeValidator(_tuple), Field(min_length=1)]
+    command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
-Source = Annotated[Files | Sqlite | Dump, Field(discriminator="kind")]
+class Export(Frozen):
+    """What a command writes into the directory it is started in, e.g. by asking a service's API for a dump.
+
+    Attributes:
+        command: argument list; no shell is involved. It inherits PATH, HOME and nothing secret: give it the
+            names of files that hold what it needs.
+        timeout: how long it may take, in seconds.
+    """
+
+    kind: Literal["export"] = "export"
+    command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
+    timeout: Annotated[float, Field(gt=0)] = 3600.0
+
+
+Source = Annotated[Files | Sqlite | Dump | Export, Field(discriminator="kind")]

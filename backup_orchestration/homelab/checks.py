@@ -15,7 +15,7 @@ from backup_orchestration.core.places import Directory, Place, PlaceSettings
 from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe
 from backup_orchestration.core.secrets import SecretRef, Secrets
 from backup_orchestration.core.settings import Settings, explain
-from backup_orchestration.core.sources import Dump
+from backup_orchestration.core.sources import Dump, Export
 from backup_orchestration.homelab import plugins
 from backup_orchestration.homelab.plugins import Found
 from backup_orchestration.probes.base import ProbeKind
@@ -92,7 +92,7 @@ def refuse_overlaps(
                 remedy="rename one of the two",
             )
         taken[location] = target
-        if isinstance(policy.source, Dump):
+        if isinstance(policy.source, Dump | Export):
             continue
         source = policy.source.path
         inside: dict[str, Place] = {"its repository": location, "`home`": Directory(home), "the evidence": evidence}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from backup_orchestration.core.errors import ToolLiedError
 from backup_orchestration.core.locks import repository_lock
+from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
@@ -62,8 +64,24 @@ def backup(
 
     with repository_lock(homelab.home / "locks", repository.location, timeout=LOCK_SECONDS, on_wait=waiting):
         snapshot = repository.backup(
-            BackupSpec(run_id, create=wish.new_repository or not existed, reread=wish.reread), progress
+            BackupSpec(
+                run_id,
+                create=wish.new_repository or not existed,
+                reread=wish.reread,
+                facts=lambda: _facts(homelab, policy),
+            ),
+            progress,
         )
     if snapshot.run_id != run_id or snapshot.target != target:
         raise ToolLiedError(f"{policy.provider} gave a snapshot of {snapshot.target}, run {snapshot.run_id}")
     return snapshot
+
+
+def _facts(homelab: Homelab, policy: BackupPolicy) -> dict[str, Any]:
+    facts = {}
+    for probe in policy.probes:
+        kind = homelab.probes[probe.name].part
+        fact = kind.record(policy, kind.options.model_validate(dict(probe.options)))
+        if fact is not None:
+            facts[probe.name] = fact
+    return facts

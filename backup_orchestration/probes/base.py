@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
@@ -48,6 +48,29 @@ class Restored:
                 return self.path(path)
         raise ProbeFailedError(f"{self.snapshot.key} holds no manifest")
 
+    def fact(self, probe: str) -> Any:
+        """What the probe of this name had remembered when the source was captured.
+
+        Raises:
+            ProbeFailedError: nothing was remembered.
+        """
+        path = self.manifest_path()
+        facts = manifest.read(path)[0].facts if path else {}
+        if probe not in facts:
+            raise ProbeFailedError("nothing was recorded for it when the source was captured")
+        return facts[probe]
+
+    def inside(self, source: str) -> Path:
+        """As `path`, with links followed.
+
+        Raises:
+            ProbeFailedError: it leads out of the lab.
+        """
+        path = self.path(source)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ProbeFailedError(f"{source} leads out of the lab")
+        return path
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -81,6 +104,15 @@ class ProbeKind(ABC, Generic[Options]):
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
+
+    def record(self, policy: BackupPolicy, options: Options) -> object | None:
+        """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.
+
+        Raises:
+            SourceError: the source cannot be asked; the backup fails.
+        """
+        del policy, options
+        return None
 
     @abstractmethod
     def check(self, restored: Restored, options: Options) -> Finding:

@@ -13,27 +13,44 @@ import stat
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator
 
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.manifest import Entry, Header
-from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Restored
+from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
 _SHOWN = 3
 _SECOND_NS = 1_000_000_000
 
 
-class FilesProbe(ProbeKind[NoOptions]):
+class FilesOptions(Frozen):
+    """Options of the probe.
+
+    Attributes:
+        required: absolute paths of the source that must be there and not empty, whatever the manifest lists.
+    """
+
+    required: Annotated[tuple[AbsolutePath, ...], BeforeValidator(tuple_of)] = ()
+
+
+class FilesProbe(ProbeKind[FilesOptions]):
     """See the module."""
 
     name: ClassVar[str] = "files"
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
+    options: ClassVar[type[Frozen]] = FilesOptions
 
-    def check(self, restored: Restored, options: NoOptions) -> Finding:
+    def check(self, restored: Restored, options: FilesOptions) -> Finding:
         """See `ProbeKind`."""
-        del options
         path = restored.manifest_path()
+        for required in options.required:
+            found = restored.inside(str(required))
+            if not found.exists() or (found.is_file() and not found.stat().st_size):
+                raise ProbeFailedError(f"{required} is required and is missing or empty")
         return _check_dump(restored) if path is None else _check_tree(restored, path)
 
 

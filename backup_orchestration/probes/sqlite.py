@@ -17,15 +17,11 @@ from pydantic import BeforeValidator, Field
 
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
-from backup_orchestration.core.sources import AbsolutePath, Frozen
+from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
 from backup_orchestration.core.sqlite_rows import count_rows
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
 _SHOWN = 3
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 class SqliteOptions(Frozen):
@@ -36,7 +32,7 @@ class SqliteOptions(Frozen):
         min_rows: least rows of a table, in every database that is checked.
     """
 
-    databases: Annotated[tuple[AbsolutePath, ...], BeforeValidator(_tuple)] = ()
+    databases: Annotated[tuple[AbsolutePath, ...], BeforeValidator(tuple_of)] = ()
     min_rows: Mapping[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
 
 
@@ -57,10 +53,7 @@ class SqliteProbe(ProbeKind[SqliteOptions]):
         rows = 0
         tables = 0
         for name in sorted(databases):
-            path = restored.path(name)
-            if not path.resolve().is_relative_to(restored.root.resolve()):
-                raise ProbeFailedError(f"{name} leads out of the lab")
-            counts = _inspect(path, name)
+            counts = _inspect(restored.inside(name), name)
             _compare(name, counts, captured.get(name), options.min_rows)
             rows += sum(counts.values())
             tables += len(counts)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.places import Place
@@ -47,11 +47,13 @@ class BackupSpec:
         run_id: stored in the snapshot, which is found by it afterwards.
         create: make the repository if there is none. False when it is known that there was one.
         reread: read everything anew instead of trusting what the last snapshot knew.
+        facts: asked right before the source is read: what the probes want remembered of it, by probe; JSON.
     """
 
     run_id: str
     create: bool
     reread: bool = False
+    facts: Callable[[], dict[str, Any]] = dict
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
 from backup_orchestration.core import manifest
+from backup_orchestration.core.commands import Command, run
 from backup_orchestration.core.errors import SourceError, SpaceError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
-from backup_orchestration.core.sources import Files, Sqlite
+from backup_orchestration.core.sources import Export, Files, Sqlite
 from backup_orchestration.core.sqlite_rows import count_rows
+from backup_orchestration.providers.base import BackupSpec
 
 _BUSY_SECONDS = 30.0
 # What a file system needs besides the data itself before it is called full.
@@ -44,8 +46,8 @@ class Capture:
 
 
 @contextmanager
-def captured(policy: BackupPolicy, run_id: str, staging: Path, now: Callable[[], datetime]) -> Iterator[Capture]:
-    """Make a `Files` or `Sqlite` source ready; what was staged is gone after the block.
+def captured(policy: BackupPolicy, spec: BackupSpec, staging: Path, now: Callable[[], datetime]) -> Iterator[Capture]:
+    """Make any source but a dump ready; what was staged is gone after the block.
 
     Raises:
         SourceError: the source is missing, unreadable or empty.
@@ -63,9 +65,11 @@ def captured(policy: BackupPolicy, run_id: str, staging: Path, now: Callable[[],
             root = copy
         elif isinstance(source, Files):
             root, exclude = source.path, source.exclude
+        elif isinstance(source, Export):
+            root = _exported(source, staging / "export")
         else:
             raise TypeError(f"{source.kind} is not captured as files")
-        header = manifest.Header(policy.target, run_id, (str(root),), _nanoseconds(started), rows)
+        header = manifest.Header(policy.target, spec.run_id, (str(root),), _nanoseconds(started), rows, spec.facts())
         skipped = source.excludes if isinstance(source, Files) else _nothing
         path = staging / manifest.FILENAME
         with path.open("x", encoding="ascii") as out:
@@ -129,6 +133,17 @@ def copy_database(source: Path, copy: Path) -> dict[str, int]:
         ) from error
     copy.chmod(0o600)
     return rows
+
+
+def _exported(source: Export, directory: Path) -> Path:
+    """Run an export in a directory of its own, which it fills."""
+    done = run(Command(source.command, source.timeout, cwd=private_directory(directory)))
+    if done.returncode != 0:
+        raise SourceError(
+            f"the export {done.name} ended with exit code {done.returncode}: {done.reason}",
+            remedy="run it by hand in an empty directory and see what it says",
+        )
+    return directory
 
 
 def _refuse_empty(policy: BackupPolicy, totals: manifest.Totals) -> None:

@@ -58,7 +58,7 @@ class Restic(Provider):
     name: ClassVar[str] = "restic"
     encryption: ClassVar[str] = "client"
     tools: ClassVar[tuple[tools.Requirement, ...]] = (RESTIC,)
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
 
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
         """See `Provider`."""
@@ -88,7 +88,7 @@ class ResticRepository(Repository):
         with self._cli() as cli:
             if isinstance(self._policy.source, Dump):
                 return self._backup_dump(cli, self._policy.source, spec, progress)
-            with captured(self._policy, spec.run_id, self._around.staging, self._around.now) as capture:
+            with captured(self._policy, spec, self._around.staging, self._around.now) as capture:
                 identity = self._open_or_create(cli, create=spec.create, source_bytes=capture.totals.bytes)
                 arguments = [
                     *(("--force",) if spec.reread else ()),
