@@ -55,7 +55,7 @@ class GitLab:
                 destination=self._destination,
                 cron="30 2 * * *",
                 retention=_RETENTION,
-                restore_test=RestoreTest(probes=("git",)),
+                restore_test=RestoreTest(probes=(Probe(name="git"),)),
                 stand_in=self._stand_in,
             ),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from backup_orchestration.core.policy import BackupPolicy, RestoreTest
+from backup_orchestration.core.policy import BackupPolicy, Probe, RestoreTest
 from backup_orchestration.core.sources import Export
 
 
@@ -46,7 +46,7 @@ class Meilisearch:
                 source=Export(command=(sys.executable, "-m", module, self._url, str(self._dumps), *key)),
                 destination=self._destination,
                 cron="45 3 * * *",
-                restore_test=RestoreTest(probes=("documents",)),
+                restore_test=RestoreTest(probes=(Probe(name="documents"),)),
                 stand_in=self._stand_in,
             )
         ]

@@ -24,6 +24,7 @@ HomelabError                      message, remedy; exit 1
 │   └── RepositoryUnreachableError
 ├── StoreError                    a directory or bucket cannot be read or written
 ├── EvidenceError                 the evidence store does not give back what was written
+├── NotificationError             a notifier did not take a message
 └── RestoreTestFailedError        the data did not come back
     ├── RestoreFailedError        the provider could not restore it whole
     └── ProbeFailedError          it came back, and a probe refused it
@@ -150,6 +151,10 @@ class StoreError(HomelabError):
 
 class EvidenceError(HomelabError):
     """The evidence store does not give back what was written."""
+
+
+class NotificationError(HomelabError):
+    """A notifier did not take a message."""
 
 
 class RestoreTestFailedError(HomelabError):

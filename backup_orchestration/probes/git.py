@@ -95,7 +95,7 @@ def _references(listing: str) -> dict[str, str]:
 
 
 def _require_borrowed_inside(repository: Path, lab: Path) -> None:
-    """Forks borrow objects of other repositories; one that leads out of the lab would be checked against foreign data."""
+    """Forks borrow objects of other repositories; leading out of the lab, that would be foreign data."""
     path = repository / "objects" / "info" / "alternates"
     if not path.exists():
         return

@@ -1,0 +1,94 @@
+"""What follows from evidence: a second restore test after a failed one, and alerts."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from backup_orchestration.core.evidence import Ledger
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
+from backup_orchestration.operations.follow_up import to_test_again
+from backup_orchestration.operations.known import assess_known
+from backup_orchestration.operations.notify import notify
+from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.history import failed_runs
+
+_INTERVAL_SECONDS = 30
+
+
+def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
+    """All sensors of an installation."""
+    return [_follow_up(homelab, targets), _alerts(homelab, targets)]
+
+
+def _follow_up(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
+    selection = dg.AssetSelection.assets(*(names.verified_key(target) for target in targets))
+
+    @dg.sensor(
+        name="test_recovery_point_again",
+        asset_selection=selection,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="After a failed restore test, tests the recovery point again: snapshots share data.",
+    )
+    def again(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
+        store = homelab.evidence()
+        for target in targets:
+            ledger = store.ledger(target, homelab.policy(target).destination)
+            last = ledger.records[-1] if ledger.records else None
+            if last is None or last.passed:
+                continue
+            key = to_test_again(homelab, last)
+            if key is not None:
+                yield dg.RunRequest(
+                    run_key=f"again-{target}-{last.sequence}",
+                    asset_selection=[names.verified_key(target)],
+                    partition_key=key,
+                    tags={names.TARGET_TAG: target},
+                )
+
+    return again
+
+
+def _alerts(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="alerts",
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells when protection changes: transitions only, one message a tick; the log always, webhooks if any.",
+    )
+    def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        before = _before(context.cursor)
+        now = _states(homelab, context.instance, targets)
+        found = alerts_between(before, now)
+        for alert in found:
+            context.log.warning(alert.text)
+        # Raises when a notifier does not take it: the cursor stays, and the next tick tells it again.
+        if found:
+            notify(homelab, found)
+        cursor = json.dumps({target: state.as_list() for target, state in now.items()}, sort_keys=True)
+        return dg.SensorResult(cursor=cursor, skip_reason=_summary(found))
+
+    return alerts
+
+
+def _before(cursor: str | None) -> Mapping[str, State]:
+    return {target: State(*state) for target, state in json.loads(cursor).items()} if cursor else {}
+
+
+def _states(homelab: Homelab, instance: dg.DagsterInstance, targets: Sequence[str]) -> Mapping[str, State]:
+    store = homelab.evidence()
+    failed = failed_runs(instance, targets)
+    states = {}
+    for target in targets:
+        policy = homelab.policy(target)
+        ledger: Ledger = store.ledger(target, policy.destination)
+        keys = instance.get_dynamic_partitions(names.partitions_name(target))
+        found = assess_known(policy, keys, ledger, homelab.now())
+        states[target] = state_of(found, failed.get(target))
+    return states
+
+
+def _summary(found: Sequence[Alert]) -> dg.SkipReason:
+    return dg.SkipReason("; ".join(alert.text for alert in found) or "nothing has changed")
