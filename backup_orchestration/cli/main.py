@@ -53,7 +53,7 @@ def backup() -> None:
 @backup.command()
 @target_option
 @all_option
-@click.option("--schedule", is_flag=True, help="Run everything on its schedule (not built yet).")
+@click.option("--schedule", is_flag=True, help="Run everything on its schedule, until it is stopped.")
 @click.option("--reread", is_flag=True, help="Read every file anew; needed after `restic repair packs`.")
 @click.option("--new-repository", is_flag=True, help="Start a new repository where one has vanished.")
 def run(targets: tuple[str, ...], everything: bool, schedule: bool, reread: bool, new_repository: bool) -> None:
@@ -62,7 +62,9 @@ def run(targets: tuple[str, ...], everything: bool, schedule: bool, reread: bool
     from backup_orchestration.operations.backup import Wish
 
     if schedule:
-        raise NotBuiltYetError("`run --schedule` is not built yet", remedy="call `run --target` from cron meanwhile")
+        from backup_orchestration.cli.daemon import run_daemon
+
+        run_daemon()
     wish = Wish(new_repository=new_repository, reread=reread)
     sys.exit(run_backups(targets, everything=everything, wish=wish))
 
@@ -122,8 +124,38 @@ def devlab() -> None:
 
 
 @devlab.command()
+def up() -> None:
+    """Start the lab below this directory: store, services, Dagster's page and daemon. Starts only what is missing."""
+    from backup_orchestration.devlab import lab, report
+
+    paths = report.here()
+    lab.up(paths, click.echo)
+    report.show(paths, as_json=False)
+
+
+@devlab.command()
+@click.option("--purge", is_flag=True, help="Remove everything the lab has made, backups too.")
+def down(purge: bool) -> None:
+    """Stop the lab; its data stays."""
+    from backup_orchestration.devlab import lab, report
+
+    lab.down(report.here(), purge=purge)
+
+
+@devlab.command("status")
+@json_option
+def devlab_status(as_json: bool) -> None:
+    """Say where the lab is and whether it is up; exit code 1 when it is not."""
+    from backup_orchestration.devlab import lab, report
+
+    paths = report.here()
+    report.show(paths, as_json=as_json)
+    sys.exit(0 if lab.is_up(paths) else 1)
+
+
+@devlab.command()
 def demo() -> None:
-    """Protect a directory and a live database, damage a backup, and see it found out."""
+    """Protect the lab's services, damage a backup, and see it found out. Leaves the lab up."""
     from backup_orchestration.devlab.demo import play
 
     sys.exit(play(Path.cwd()))
@@ -144,8 +176,6 @@ def _later(name: str, purpose: str, where: str) -> click.Command:
 
 for _name, _purpose in _LATER.items():
     backup.add_command(_later(_name, _purpose, "backup"))
-for _name in ("up", "down", "status"):
-    devlab.add_command(_later(_name, "the whole lab with its services", "devlab"))
 
 
 def main() -> None:

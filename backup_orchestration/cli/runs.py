@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from backup_orchestration.cli.select import chosen
 from backup_orchestration.cli.show import Bars, bars, complain
@@ -39,9 +40,7 @@ def run_restore_tests(targets: Sequence[str], *, everything: bool, snapshot: str
 
 
 def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
-    if homelab.settings.notifications:
-        complain("warning: [notifications] is checked and not used: this version delivers no alerts")
-    _prepare(homelab)
+    prepare(homelab)
     failed: set[str] = set()
     with bars() as shown:
 
@@ -58,13 +57,14 @@ def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterato
     return 1 if failed else 0
 
 
-def _prepare(homelab: Homelab) -> None:
-    """Make Dagster's storage in a process that ends: two workers making it at once would collide."""
+def prepare(homelab: Homelab) -> Path:
+    """Make Dagster's home, and its storage in a process that ends: two at once would collide. Returns the home."""
     from backup_orchestration.cli import tasks
     from backup_orchestration.orchestration.instance import prepare_home
 
     if not (prepare_home(homelab) / "storage").exists():
         in_one_process(lambda: tasks.make_storage(homelab))
+    return prepare_home(homelab)
 
 
 def _show(shown: Bars, target: str, payload: object) -> None:

@@ -134,6 +134,32 @@ def failed(done: Completed, meanings: Mapping[int, str] | None = None) -> Comman
     return CommandFailedError(f"{done.name} ended with exit code {done.returncode}{known}: {done.reason}")
 
 
+def start_detached(command: Command, log: Path) -> int:
+    """Start a program that outlives this one, in a session of its own; returns its process id.
+
+    Args:
+        command: its timeout is not used.
+        log: file that both of its streams are appended to.
+
+    Raises:
+        ToolMissingError: it cannot be started.
+    """
+    with log.open("ab") as out:
+        try:
+            process = subprocess.Popen(
+                list(command.argv),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=minimal_environment(command.env),
+                cwd=command.cwd,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
+    return process.pid
+
+
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a child process gets: enough to find its libraries and its home, nothing of ours."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}

@@ -13,6 +13,8 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.assets import assets_of
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.resources import provider_resources
+from backup_orchestration.orchestration.schedules import schedules_of
+from backup_orchestration.orchestration.sensors import sensors_of
 
 
 def build_definitions(
@@ -34,13 +36,16 @@ def build_definitions(
     assets: list[Any] = []
     for target in chosen:
         assets += assets_of(homelab, target, listener or Listener(), wish=wish)
-    jobs = []
+    jobs: list[Any] = []
+    schedules = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:
         backups = dg.AssetSelection.assets(*(names.target_key(target) for target in chosen))
         jobs.append(dg.define_asset_job(names.BACKUPS_JOB, backups, description="Takes snapshots of chosen targets."))
     return dg.Definitions(
         assets=assets,
         jobs=jobs,
+        schedules=schedules,
+        sensors=sensors_of(homelab, chosen) if chosen else [],
         resources=provider_resources(homelab),
         # The default executor starts a process for each step and costs seconds; the tools are processes already.
         executor=dg.in_process_executor,

@@ -27,11 +27,16 @@ def failed_backups(homelab: Homelab, targets: Sequence[str]) -> Mapping[str, Fai
     """The newest failed backup run of each target, where there is one; empty without a Dagster home."""
     if not (dagster_home(homelab) / "storage").exists():
         return {}
+    with open_instance(homelab) as instance:
+        return failed_runs(instance, targets)
+
+
+def failed_runs(instance: dg.DagsterInstance, targets: Sequence[str]) -> Mapping[str, FailedRun]:
+    """As `failed_backups`, of an open instance."""
     keys = {names.target_key(target): target for target in targets}
     failed: dict[str, FailedRun] = {}
-    with open_instance(homelab) as instance:
-        statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-        records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=_LOOKED_AT)
+    statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+    records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=_LOOKED_AT)
     for record in records:
         for key in record.dagster_run.asset_selection or ():
             target = keys.get(key)

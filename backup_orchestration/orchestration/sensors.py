@@ -56,7 +56,7 @@ def _alerts(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
         name="alerts",
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tells when protection changes: transitions only, one message a tick; the log always, webhooks if any.",
+        description="Tells when protection changes: transitions only, one message a tick, to the log and webhooks.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         before = _before(context.cursor)
@@ -86,7 +86,7 @@ def _states(homelab: Homelab, instance: dg.DagsterInstance, targets: Sequence[st
         ledger: Ledger = store.ledger(target, policy.destination)
         keys = instance.get_dynamic_partitions(names.partitions_name(target))
         found = assess_known(policy, keys, ledger, homelab.now())
-        states[target] = state_of(found, failed.get(target))
+        states[target] = state_of(found, failed[target].at if target in failed else None)
     return states
 
 

@@ -134,9 +134,14 @@ class _Comparison:
     def look_for_strangers(self, manifest_path: Path) -> None:
         """Anything below the roots that the manifest does not list came from somewhere else."""
         self._seen.add(str(manifest_path))
+        appeared: set[str] = set()  # made during the capture, and so is everything in them
         for root in self._roots:
             for path in _below(root):
-                if str(path) not in self._seen and not self._moved(path.parent):
+                if str(path) in self._seen:
+                    continue
+                if self._moved(path.parent) or str(path.parent) in appeared:
+                    appeared.add(str(path))
+                else:
                     self.faults.append(f"{self._source(path)} is there and was not captured")
 
     def _compare_content(self, entry: Entry, path: Path, status: os.stat_result) -> None:

@@ -1,0 +1,51 @@
+"""The process that plays the services: it writes to each of them all the while, and answers as Meilisearch.
+
+python -m backup_orchestration.devlab.services HOME PORT
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from threading import Event, Thread
+from types import FrameType
+
+from backup_orchestration.devlab.meilisearch import StandIn
+from backup_orchestration.devlab.paths import DevlabPaths
+from backup_orchestration.devlab.seed import REPOSITORIES, push
+
+_PAUSE_SECONDS = 1.0
+
+
+def main(home: Path, port: int) -> None:
+    """Play until SIGTERM."""
+    paths = DevlabPaths(home)
+    stop = Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, end)
+    key = (paths.secrets / "meilisearch-key").read_text(encoding="utf-8").strip()
+    meilisearch = StandIn(port, paths.services / "meilisearch", key)
+    Thread(target=meilisearch.serve_forever, daemon=True).start()
+    while not stop.wait(_PAUSE_SECONDS):
+        _annotate(paths.services / "grafana" / "grafana.db")
+        meilisearch.add(random.choice(("books", "films")))  # noqa: S311 - no secret hangs on it
+        name = random.choice(REPOSITORIES)  # noqa: S311
+        push(paths.services / "gitlab" / "repositories" / name, "main", f"{time.time()}\n" * 20)
+    meilisearch.shutdown()
+
+
+def _annotate(path: Path) -> None:
+    with closing(sqlite3.connect(path, timeout=30)) as database, database:
+        database.execute("INSERT INTO annotation (epoch, text) VALUES (?, 'deployed')", (int(time.time()),))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,70 @@
+"""The lab's homelab.toml and services.py, as a person would write them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from backup_orchestration.core.private_files import write_atomically
+from backup_orchestration.devlab.paths import DevlabPaths
+from backup_orchestration.devlab.seed import HOST_NAMES
+
+_STORE = """\
+endpoint = "https://localhost:{port}"
+ca = "store-ca.pem"
+access_key = {{ file = "secrets/access-key" }}
+secret_key = {{ file = "secrets/secret-key" }}
+"""
+
+_SETTINGS = """\
+# Settings of the example lab, written by `homelab devlab up`, which later changes the ports in it and nothing else.
+contributors = ["./services.py:certs", "./services.py:gitlab", "./services.py:grafana", "./services.py:meilisearch"]
+home = "."
+
+[destinations.default]
+location = "s3://backups"
+{store}password = {{ file = "secrets/backup-password" }}
+
+[evidence]
+location = "s3://backups/evidence"
+{store}key = {{ file = "secrets/evidence-key" }}
+"""
+
+_SERVICES = '''\
+"""The services of the example lab. None of the real ones runs here: all are stand-ins."""
+
+from pathlib import Path
+
+from backup_orchestration.contributors.certs import Certs
+from backup_orchestration.contributors.gitlab import GitLab
+from backup_orchestration.contributors.grafana import Grafana
+from backup_orchestration.contributors.meilisearch import Meilisearch
+
+HERE = Path(__file__).parent
+SERVICES = HERE / "services"
+
+certs = Certs(SERVICES / "certs", {hosts!r}, stand_in=True)
+gitlab = GitLab(SERVICES / "gitlab/config", SERVICES / "gitlab/repositories", stand_in=True)
+grafana = Grafana(SERVICES / "grafana/grafana.db", min_rows={{"dashboard": 12}}, stand_in=True)
+meilisearch = Meilisearch(
+    "http://127.0.0.1:{port}",
+    SERVICES / "meilisearch/dumps",
+    key_file=HERE / "secrets/meilisearch-key",
+    stand_in=True,
+)
+'''
+
+
+def write(paths: DevlabPaths, ports: Mapping[str, int]) -> None:
+    """Write what is missing; in what is there, and may have been edited, only the ports are brought up to date."""
+    store = _STORE.format(port=ports["store"])
+    _write(paths.settings, _SETTINGS.format(store=store), "https://localhost:", ports["store"])
+    services = _SERVICES.format(hosts=HOST_NAMES, port=ports["services"])
+    _write(paths.home / "services.py", services, "http://127.0.0.1:", ports["services"])
+
+
+def _write(path: Path, text: str, address: str, port: int) -> None:
+    if path.exists():
+        text = re.sub(rf"{re.escape(address)}\d+", f"{address}{port}", path.read_text(encoding="utf-8"))
+    write_atomically(path, text.encode(), 0o644)
