@@ -124,6 +124,7 @@ def _processes(paths: DevlabPaths, ports: Mapping[str, int]) -> dict[str, Comman
         *("serve", "s3", "--addr", f"127.0.0.1:{ports['store']}", "--vfs-cache-mode", "off"),
         *("--cert", str(paths.home / "store.pem"), "--key", str(paths.secrets / "store.key"), str(paths.store)),
     )
+    services = "backup_orchestration.devlab.services"
     web = "from dagster_webserver.cli import main; main()"
     daemon = "from dagster._daemon.cli import main; main()"
     return {
@@ -131,9 +132,7 @@ def _processes(paths: DevlabPaths, ports: Mapping[str, int]) -> dict[str, Comman
         "store": Command(
             [str(tools.find(RCLONE).path), *store], 0, {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": ""}
         ),
-        "services": Command(
-            [python, "-m", "backup_orchestration.devlab.services", str(paths.home), str(ports["services"])], 0
-        ),
+        "services": Command([python, "-m", services, str(paths.home), str(ports["services"])], 0),
         "ui": Command([python, "-c", web, "-h", "127.0.0.1", "-p", str(ports["ui"]), *module], 0, dagster, paths.home),
         "daemon": Command([python, "-c", daemon, "run", *module], 0, dagster, paths.home),
     }
@@ -174,7 +173,7 @@ def _await(paths: DevlabPaths, ports: Mapping[str, int]) -> None:
 
 def _silent(paths: DevlabPaths, ports: Mapping[str, int]) -> list[str]:
     """Which of the processes do not answer yet."""
-    checks = {
+    checks: dict[str, Callable[[], bool]] = {
         "store": lambda: _store_answers(paths, ports["store"]),
         "services": lambda: _get(f"{_url(ports, 'services')}/health") is not None,
         "ui": lambda: _get(f"{_url(ports, 'ui')}/server_info") is not None,
