@@ -82,7 +82,9 @@ def _damage(stage: _Stage) -> tuple[str, Path]:
     """Flip one byte of a file that only the newest snapshot uses; returns that snapshot and the damaged file."""
     stage.title("A new file, a new snapshot, and one flipped byte in the repository")
     before = set(stage.packs())
-    (stage.home / "services" / "notes" / "new.txt").write_text("written after the first snapshot\n", encoding="utf-8")
+    # Incompressible and larger than all else, so that the byte that is flipped lies in this file's own content. A
+    # snapshot that lost a directory or its manifest instead is mended by nothing: neither is ever stored again alike.
+    (stage.home / "services" / "notes" / "new.bin").write_bytes(os.urandom(256 * 1024))
     stage.homelab("backup", "run", "--target", _FILES, expect=0)
     fresh = max(set(stage.packs()) - before, key=lambda path: path.stat().st_size)
     content = bytearray(fresh.read_bytes())

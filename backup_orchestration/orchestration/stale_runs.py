@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
+
+from backup_orchestration.core.errors import RepositoryLockedError
+from backup_orchestration.core.locks import repository_lock
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.orchestration.instance import open_instance
 
 _HOST_TAG = "homelab/host"
 _PROCESS_TAG = "homelab/process"
@@ -24,6 +30,18 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+
+
+@contextmanager
+def instance_for_runs(homelab: Homelab) -> Iterator[dg.DagsterInstance]:
+    """The instance of an installation, for runs in this process; those of dead processes have ended in it."""
+    with open_instance(homelab) as instance:
+        with (
+            suppress(RepositoryLockedError),  # another worker is at it
+            repository_lock(homelab.home / "locks", "stale runs", timeout=0),
+        ):
+            fail_stale_runs(instance)
+        yield instance
 
 
 def process_tags() -> Mapping[str, str]:
@@ -39,11 +57,11 @@ def stale_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
 
 
 def fail_stale_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Report them as failed; returns their ids. Whoever calls it holds off others who might do the same."""
+    """Report them as failed; returns their ids."""
     failed = []
     for record in stale_runs(instance):
         run = record.dagster_run
-        instance.report_run_failed(run, f"its process {_pid_of(run.tags)} ended before the run did; nothing of it counts")
+        instance.report_run_failed(run, f"its process {_pid_of(run.tags)} ended before the run did")
         failed.append(run.run_id)
     return failed
 

@@ -118,6 +118,8 @@ class _Comparison:
         """Anything below the roots that the manifest does not list came from somewhere else."""
         self._seen.add(str(manifest_path))
         for root in self._roots:
+            if root.is_symlink():  # already a fault; what it points to is not ours
+                continue
             for path in _below(root):
                 if str(path) not in self._seen and not self._moved(path.parent):
                     self.faults.append(f"{self._source(path)} is there and was not captured")
