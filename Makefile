@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean force
+.PHONY: help setup install demo test lint clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -30,6 +30,13 @@ $(STAMP): uv.lock pyproject.toml
 	uv=$$("$(PYTHON)" scripts/get_uv.py) && "$$uv" sync --frozen --compile-bytecode --python "$(PYTHON)"
 	$(BIN)/homelab backup doctor --install
 	@echo "$(CURDIR)" >$@
+
+install: ## Install into INTO/.venv, a folder of your own: make install INTO=DIRECTORY
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install python3, or set PYTHON=" >&2; exit 1; }
+	@test -d "$(INTO)" || { echo "Say where: make install INTO=DIRECTORY" >&2; exit 1; }
+	uv=$$("$(PYTHON)" scripts/get_uv.py) && UV_PROJECT_ENVIRONMENT="$(INTO)/.venv" \
+		"$$uv" sync --frozen --inexact --no-dev --no-editable --python "$(PYTHON)"
+	cd "$(INTO)" && .venv/bin/homelab backup doctor --install
 
 demo: setup ## Run the demonstration in a throw-away homelab
 	$(BIN)/homelab devlab demo

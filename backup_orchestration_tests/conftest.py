@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -59,9 +59,7 @@ class Site:
     @property
     def homelab(self) -> Homelab:
         loaded = load(self.root / "homelab.toml", {})
-        if self.clock is not None:
-            object.__setattr__(loaded, "now", self.clock)
-        return loaded
+        return loaded if self.clock is None else replace(loaded, now=self.clock)
 
     def declare(self, *policies: str) -> Site:
         """Write services.py with these `BackupPolicy(...)` expressions; HERE is the site's directory."""
@@ -90,19 +88,30 @@ class Site:
         return sorted(path for path in data.rglob("*") if path.is_file())
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
+def make_site(root: Path) -> Site:
     """A site with secrets, a small tree in `data`, and the target `app/files` declared on it."""
-    (tmp_path / "secrets").mkdir(mode=0o700)
-    (tmp_path / "secrets" / "password").write_text("correct horse battery\n")
-    (tmp_path / "secrets" / "evidence-key").write_text("staple of evidence\n")
-    (tmp_path / "homelab.toml").write_text(SETTINGS)
-    data = tmp_path / "data"
+    (root / "secrets").mkdir(mode=0o700)
+    (root / "secrets" / "password").write_text("correct horse battery\n")
+    (root / "secrets" / "evidence-key").write_text("staple of evidence\n")
+    (root / "homelab.toml").write_text(SETTINGS)
+    data = root / "data"
     (data / "sub").mkdir(parents=True)
     (data / "one.txt").write_text("one\n")
     (data / "sub" / "two.bin").write_bytes(bytes(range(256)) * 64)
     (data / "link").symlink_to("one.txt")
-    return Site(tmp_path).declare(FILES)
+    return Site(root).declare(FILES)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """See `make_site`."""
+    return make_site(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def new_site() -> Callable[[Path], Site]:
+    """`make_site`, for fixtures of a wider scope."""
+    return make_site
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -112,7 +121,7 @@ def _tools_are_there() -> None:
         tools.find(RESTIC)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def restic() -> Path:
     """The real restic."""
     try:
@@ -121,3 +130,31 @@ def restic() -> Path:
         if os.environ.get("REQUIRE_TOOLS") == "1":
             raise
         pytest.skip("restic is not installed; `make setup` brings it")
+
+
+@pytest.fixture(scope="session")
+def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Dagster home with empty storage, to be copied: making one takes seconds."""
+    from backup_orchestration.orchestration.instance import open_instance, prepare_home
+
+    site = make_site(tmp_path_factory.mktemp("home"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        with open_instance(site.homelab) as instance:
+            assert instance.get_runs_count() == 0
+    return prepare_home(site.homelab)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the rows that tests put on record with `matrix`, a table for each heading, also under xdist."""
+    tables: dict[str, list[tuple[str, ...]]] = {}
+    for report in (*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")):
+        for name, value in report.user_properties if report.when == "call" else ():
+            if name == "matrix":
+                tables.setdefault(value["heading"], []).append(tuple(value["row"]))
+    for heading, rows in sorted(tables.items()):
+        terminalreporter.section(heading)
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in sorted(rows):
+            cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+            terminalreporter.write_line(" | ".join(cells).rstrip())

@@ -10,11 +10,14 @@ from backup_orchestration.cli.show import Bars, bars, complain
 from backup_orchestration.cli.workers import Task, in_one_process, run_in_workers
 from backup_orchestration.core.errors import HomelabError, UsageError
 from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.progress import Update
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.restore_test import find_snapshot
+
+_PREPARATION_SECONDS = 120.0
 
 
 def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
@@ -60,11 +63,13 @@ def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterato
 def prepare(homelab: Homelab) -> Path:
     """Make Dagster's home, and its storage in a process that ends: two at once would collide. Returns the home."""
     from backup_orchestration.cli import tasks
-    from backup_orchestration.orchestration.instance import prepare_home
+    from backup_orchestration.orchestration.instance import has_storage, prepare_home
 
-    if not (prepare_home(homelab) / "storage").exists():
-        in_one_process(lambda: tasks.make_storage(homelab))
-    return prepare_home(homelab)
+    home = prepare_home(homelab)
+    with repository_lock(homelab.home / "locks", "Dagster's storage", timeout=_PREPARATION_SECONDS):
+        if not has_storage(homelab):
+            in_one_process(lambda: tasks.make_storage(homelab))
+    return home
 
 
 def _show(shown: Bars, target: str, payload: object) -> None:

@@ -16,6 +16,7 @@ from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance
 from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.stale_runs import instance_for_runs
 
 
 class Forwarding(Listener):
@@ -45,7 +46,7 @@ class Forwarding(Listener):
 
 def backups(homelab: Homelab, wish: Wish) -> Iterator[Task]:
     """Back up one target after the other."""
-    with open_instance(homelab) as instance:
+    with instance_for_runs(homelab) as instance:
 
         def task(target: str, tell: Tell) -> None:
             if not execute.run_backup(homelab, instance, target, Forwarding(tell), wish=wish):
@@ -59,12 +60,13 @@ def restore_tests(homelab: Homelab, key: str | None) -> Iterator[Task]:
 
     When a test fails, the recovery point is tested again at once, because snapshots share data.
     """
-    with open_instance(homelab) as instance:
+    with instance_for_runs(homelab) as instance:
 
         def task(target: str, tell: Tell) -> None:
             listener = Forwarding(tell)
             try:
-                passed = execute.run_restore_test(homelab, instance, target, key or _newest(homelab, target), listener)
+                wanted = key or execute.newest_key(homelab, instance, target)
+                passed = execute.run_restore_test(homelab, instance, target, wanted, listener)
                 if not passed:
                     tell("failed", None)
                 if listener.evidence is None or listener.evidence.passed:
@@ -85,13 +87,6 @@ def make_storage(homelab: Homelab) -> None:
     """Make Dagster's storage where there is none yet."""
     with open_instance(homelab):
         pass
-
-
-def _newest(homelab: Homelab, target: str) -> str:
-    newest = homelab.repository(target).latest()
-    if newest is None:
-        raise HomelabError("there is no snapshot to test", remedy=f"run `homelab backup run --target {target}`")
-    return newest.key
 
 
 def _protection(homelab: Homelab, target: str) -> str:

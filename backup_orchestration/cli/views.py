@@ -35,10 +35,10 @@ def show_snapshots(targets: Sequence[str], *, as_json: bool) -> int:
 
 def show_status(targets: Sequence[str], *, as_json: bool) -> int:
     """Show protection; returns 0 only if every target is fresh."""
-    from backup_orchestration.orchestration.history import failed_backups
-
     homelab = load()
     names = chosen_or_all(homelab, targets)
+    from backup_orchestration.orchestration.history import failed_backups  # after all that is refused without Dagster
+
     found = status(homelab, names)
     failed = {target: run.at for target, run in failed_backups(homelab, names).items()}
     if as_json:

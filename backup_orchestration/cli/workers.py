@@ -52,7 +52,9 @@ def run_in_workers(
     """
     count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
     pending = list(reversed(targets))
-    workers = [_start(open_task) for _ in range(count)]
+    workers: list[_Worker] = []
+    for _ in range(count):
+        workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
         with _terminated_as_interrupt():
             for worker in workers:
@@ -60,6 +62,8 @@ def run_in_workers(
             while busy := [worker for worker in workers if worker.target is not None]:
                 for pipe in wait([worker.pipe for worker in busy]):
                     _receive(next(worker for worker in busy if worker.pipe is pipe), pending, hear)
+            for target in reversed(pending):
+                hear(target, "failed", HomelabError("it was not run: every worker process died", remedy="run it again"))
     finally:
         _stop(workers)
 
@@ -73,17 +77,19 @@ def in_one_process(action: Callable[[], None]) -> None:
         raise ToolError(f"a preparation ended with exit code {process.exitcode}", remedy="see the lines above")
 
 
-def _start(open_task: Callable[[], Iterator[Task]]) -> _Worker:
+def _start(open_task: Callable[[], Iterator[Task]], before: Sequence[Connection]) -> _Worker:
     ours, theirs = _FORK.Pipe()
-    process = _FORK.Process(target=_work, args=(theirs, open_task))
+    process = _FORK.Process(target=_work, args=(theirs, [*before, ours], open_task))
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _work(pipe: Connection, open_task: Callable[[], Iterator[Task]]) -> None:
+def _work(pipe: Connection, inherited: Sequence[Connection], open_task: Callable[[], Iterator[Task]]) -> None:
     os.setsid()
     die_with_parent()
+    for ends_of_parent in inherited:  # while a copy is open here, the parent's going would never be read as an end
+        ends_of_parent.close()
     opened = open_task()
     task = next(opened)
     try:
@@ -103,7 +109,8 @@ def _tell(pipe: Connection, target: str, kind: str, payload: object) -> None:
 
 def _next(worker: _Worker, pending: list[str]) -> None:
     worker.target = pending.pop() if pending else None
-    worker.pipe.send(worker.target)
+    with suppress(BrokenPipeError):  # it is dead; `_receive` finds out and says so
+        worker.pipe.send(worker.target)
 
 
 def _receive(worker: _Worker, pending: list[str], hear: Hear) -> None:

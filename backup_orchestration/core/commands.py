@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -232,7 +233,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything in its session: SIGTERM, a wait, then SIGKILL."""
+    """End the process and everything in its session: SIGTERM, a wait, then SIGKILL for what is left of it."""
     if process.poll() is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -240,8 +241,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-        return

@@ -121,8 +121,12 @@ class EvidenceStore:
             EvidenceError: the store refuses, or the read-back differs.
         """
         prefix = _prefix(evidence.target, evidence.destination)
-        last = self._last(prefix, evidence.target, evidence.destination)
-        placed = evidence.model_copy(update={"sequence": last.sequence + 1 if last else 1, "previous": last})
+        taken = {number for name in self._objects.names(prefix) if (number := _number(name)) is not None}
+        last = self._last(prefix, taken, evidence.target, evidence.destination)
+        number = last.sequence + 1 if last else 1
+        while number in taken:  # a forged file is not overwritten: its number stays lost
+            number += 1
+        placed = evidence.model_copy(update={"sequence": number, "previous": last})
         name = f"{prefix}/{placed.sequence:08d}{_SUFFIX}"
         sealed = self._seal(placed.model_dump_json())
         self._objects.write(name, sealed)
@@ -164,21 +168,18 @@ class EvidenceStore:
         records = tuple(valid[number][0] for number in sorted(valid) if number not in gone)
         return Ledger(records=records, lost=tuple(lost), problems=tuple(problems))
 
-    def _last(self, prefix: str, target: str, destination: str) -> Link | None:
+    def _last(self, prefix: str, numbers: Collection[int], target: str, destination: str) -> Link | None:
         """The end of the chain: the highest authentic record, or the head where that is further."""
-        numbers = [_number(name) for name in self._objects.names(prefix)]
-        highest = max((number for number in numbers if number is not None), default=0)
         head = self._head(prefix)
-        if head and head.sequence >= highest:
-            return head
-        if not highest:
-            return None
-        try:
-            record, mac = self._record(f"{prefix}/{highest:08d}{_SUFFIX}", highest, target, destination)
-        except (KeyError, ValueError):
-            # A forged file is not overwritten: its number stays lost, and the chain goes on after it.
-            return Link(sequence=highest, mac="", snapshot_key="", passed=False)
-        return Link(sequence=highest, mac=mac, snapshot_key=record.snapshot_key, passed=record.passed)
+        for number in sorted(numbers, reverse=True):
+            if head and head.sequence >= number:
+                break
+            try:
+                record, mac = self._record(f"{prefix}/{number:08d}{_SUFFIX}", number, target, destination)
+            except (KeyError, ValueError):
+                continue
+            return Link(sequence=number, mac=mac, snapshot_key=record.snapshot_key, passed=record.passed)
+        return head
 
     def _record(self, name: str, number: int, target: str, destination: str) -> tuple[Evidence, str]:
         sealed = self._objects.read(name)
@@ -221,17 +222,19 @@ def _mac_of(sealed: bytes) -> str:
 def _number(name: str) -> int | None:
     """`7` for `.../00000007.evidence`; None for anything else, such as the head."""
     stem = name.rpartition("/")[2].removesuffix(_SUFFIX)
-    return int(stem) if stem.isascii() and stem.isdigit() else None
+    number = int(stem) if stem.isascii() and stem.isdigit() else 0
+    return number if number and name.endswith(f"/{number:08d}{_SUFFIX}") else None
 
 
 def _lost(valid: Mapping[int, tuple[Evidence, str]], refused: Collection[int], head: Link | None) -> list[Lost]:
     """Numbers that the chain speaks of and that are not there as they were written."""
     links = [record.previous for record, _ in valid.values() if record.previous]
     links += [head] if head else []
-    told = {link.sequence: link for link in links if link.mac}
-    highest = max([*valid, *refused, *(link.sequence for link in links)], default=0)
+    told = {link.sequence: link for link in links}
+    highest = max([*valid, *told], default=0)
     lost = []
-    for number in range(1, highest + 1):
+    # What nobody authentic speaks of is lost only where a file is: its name may say any number.
+    for number in sorted({*range(1, highest + 1), *refused}):
         link = told.get(number)
         if number in valid and (link is None or hmac.compare_digest(valid[number][1], link.mac)):
             continue

@@ -41,7 +41,7 @@ def repository_lock(
     try:
         _acquire(handle, repository, timeout, on_wait)
         os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()} {repository}\n".encode(), 0)
+        os.pwrite(handle, f"{os.getpid()} {repository}\n".encode("utf-8", "surrogateescape"), 0)
         yield
     finally:
         os.close(handle)

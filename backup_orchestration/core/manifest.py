@@ -95,9 +95,12 @@ def read(path: Path) -> tuple[Header, Iterator[Entry], Callable[[], Totals]]:
     """
     lines = _parsed(path)
     first = next(lines, None)
-    if first is None or first.pop("format", None) != _FORMAT:
+    if not isinstance(first, dict) or first.pop("format", None) != _FORMAT:
         raise ProbeFailedError(f"{path.name} is not a manifest of this version")
-    header = Header(**{**first, "roots": tuple(first["roots"])})
+    try:
+        header = Header(**{**first, "roots": tuple(first["roots"])})
+    except (KeyError, TypeError) as error:
+        raise ProbeFailedError(f"{path.name} is not a manifest of this version") from error
     totals: list[Totals] = []
 
     def entries() -> Iterator[Entry]:

@@ -67,6 +67,15 @@ class RestoreTest(Frozen):
     cron: Cron = "0 5 * * *"
     probes: Annotated[tuple[Probe, ...], BeforeValidator(_probes)] = ()
 
+    @field_validator("probes")
+    @classmethod
+    def _once(cls, value: tuple[Probe, ...]) -> tuple[Probe, ...]:
+        names = [probe.name for probe in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"{name!r} stands there twice; give one probe all the options")
+        return value
+
 
 class BackupPolicy(Frozen):
     """How one target is backed up and proved.

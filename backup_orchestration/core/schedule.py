@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
-# A gap is looked for over this many slots: enough for every weekday, month end and leap day of a plain cron.
-_SLOTS = 800
-_LONGEST_SPAN = timedelta(days=4 * 366)
+# Days are walked from a fixed date, so that the answer does not depend on the day it is asked. Every weekday, month
+# end and leap day comes in this span; a cron of some weekdays of one month can wait a week longer in another year.
+_START = datetime(2024, 1, 1, tzinfo=UTC)
+_SPAN = timedelta(days=4 * 366)
+_DAY = timedelta(days=1)
 
 
 def check_cron(expression: str) -> str:
@@ -18,6 +23,10 @@ def check_cron(expression: str) -> str:
         raise ValueError(f"{expression!r} is not a cron of five fields, e.g. '0 2 * * *'")
     if not croniter.is_valid(expression):
         raise ValueError(f"{expression!r} is not a valid cron, e.g. '0 2 * * *' is every night at two")
+    try:
+        croniter(expression, _START).get_next(datetime)
+    except CroniterBadDateError:
+        raise ValueError(f"{expression!r} never comes: no year has such a day") from None
     return expression
 
 
@@ -30,18 +39,31 @@ def check_timezone(name: str) -> str:
     return name
 
 
+@cache
 def longest_gap(expression: str) -> timedelta:
     """Longest time between two neighbouring slots of a cron expression.
 
+    Worked out from the slots of a day and from the days, so that a cron of every minute is no dearer than a nightly.
     Daylight saving is left out: it moves a slot by an hour at most, which the RPO's margin covers.
-    The walk starts at a fixed date, so that the answer does not depend on the day it is asked.
     """
-    start = datetime(2024, 1, 1, tzinfo=UTC)
-    slots = croniter(expression, start)
+    fields = croniter.expand(expression)[0]
+    minutes, hours = _values(fields[0], 60), _values(fields[1], 24)
+    times = sorted(timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes)
+    over_night = _longest_days(*expression.split()[2:]) - (times[-1] - times[0])
+    return max([over_night, *(after - before for before, after in pairwise(times))])
+
+
+def _values(field: Sequence[int | str], size: int) -> list[int]:
+    return list(range(size)) if "*" in field else [int(value) for value in field]
+
+
+def _longest_days(day: str, month: str, weekday: str) -> timedelta:
+    """Longest time between the midnights of two neighbouring days that match."""
+    if {day, month, weekday} <= {"*", "?"}:
+        return _DAY
+    slots = croniter(f"0 0 {day} {month} {weekday}", _START - _DAY)
     longest, before = timedelta(0), slots.get_next(datetime)
-    for _ in range(_SLOTS):
+    while before - _START <= _SPAN:
         after = slots.get_next(datetime)
         longest, before = max(longest, after - before), after
-        if after - start > _LONGEST_SPAN:
-            break
     return longest

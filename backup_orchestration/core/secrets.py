@@ -10,7 +10,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from backup_orchestration.core import commands
-from backup_orchestration.core.errors import SecretError
+from backup_orchestration.core.errors import SecretError, ToolError
 from backup_orchestration.core.private_files import private_directory, private_file
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.sources import Frozen, tuple_of
@@ -110,8 +110,9 @@ class Secrets:
 
     def is_command(self, ref: SecretRef) -> bool:
         """Whether a command must be run to get it."""
-        indirect = ref.env is not None and f"{ref.env}_FILE" not in self._environment
-        return ref.command is not None or (indirect and f"{ref.env}_COMMAND" in self._environment)
+        if ref.env is None:
+            return ref.command is not None
+        return self.path(ref) is None and bool(self._environment.get(f"{ref.env}_COMMAND"))
 
     def _from_environment_or_command(self, ref: SecretRef, what: str) -> str:
         if ref.command is not None:
@@ -152,7 +153,13 @@ def _read(path: Path, what: str) -> str:
 def _run(argv: Sequence[str], environment: Mapping[str, str], what: str) -> str:
     """Run a secret's command with the environment of this process: password managers need their agents."""
     command = commands.Command(argv=tuple(argv), env=dict(environment), timeout=_COMMAND_SECONDS, secret=True)
-    done = commands.run(command)
+    try:
+        done = commands.run(command)
+    except ToolError as error:
+        raise SecretError(
+            f"{what}: {error.message}",
+            remedy=f"correct the command, or run {command.name} by hand",
+        ) from error
     if done.returncode != 0:
         raise SecretError(
             f"{what}: its command {Path(argv[0]).name} ended with exit code {done.returncode}",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from backup_orchestration.core.destination import DestinationSettings
 from backup_orchestration.core.errors import SettingsError
@@ -121,9 +122,9 @@ def read(path: Path) -> Settings:
 def explain(place: object, error: ValidationError) -> tuple[str, str]:
     """One message for everything a model refuses, and the remedy for the first of it; values are not repeated."""
     lines = []
-    for item in error.errors(include_url=False, include_input=False, include_context=False):
+    for item in error.errors(include_url=False, include_input=False):
         field = ".".join(str(part) for part in item["loc"]) or "(whole)"
-        lines.append(f"{field}: {item['msg'].removeprefix('Value error, ')}")
+        lines.append(f"{field}: {_plain(item)}")
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     field = ".".join(str(part) for part in first["loc"])
     remedies = {
@@ -131,6 +132,18 @@ def explain(place: object, error: ValidationError) -> tuple[str, str]:
         "missing": f"add {field}",
     }
     return f"{place}: {'; '.join(lines)}", remedies.get(first["type"], f"correct {field or 'it'}")
+
+
+def _plain(item: ErrorDetails) -> str:
+    """What is wrong, in the words of TOML where pydantic speaks of Python."""
+    wanted = item.get("ctx", {}).get("class") or item.get("ctx", {}).get("class_name")
+    if wanted == "SecretRef":
+        return 'say where the secret comes from, e.g. { file = "PATH" }; the secret itself never stands here'
+    if wanted == "Path":
+        return "Input should be a path, as text"
+    if item["type"] == "tuple_type":
+        return "Input should be a list"
+    return item["msg"].removeprefix("Value error, ")
 
 
 def _with_paths(values: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ def _absolute(path: Path) -> Path:
         raise ValueError(f"{str(path)!r} is not an absolute path; write it from / on")
     if ".." in path.parts:
         raise ValueError(f"{str(path)!r} contains '..'; write the path it means")
+    path = Path("/", *path.parts[1:])  # POSIX keeps two leading slashes apart, Linux does not
     if path == Path("/"):
         raise ValueError("'/' is the whole machine; name the directories to protect")
     return path

@@ -173,10 +173,10 @@ def _about_point(
     parts: list[str] = []
     if protection is Protection.STALE and point is not None:
         parts.append(f"the newest verified data is {_age(now - point.taken_at)} old, the RPO is {_age(rpo)}")
-    if point is None:
-        parts.append("no snapshot has passed a restore test" if snapshots else "no snapshot")
-    elif snapshots[0].taken_at > now + _CLOCK_TOLERANCE:
+    if snapshots and snapshots[0].taken_at > now + _CLOCK_TOLERANCE:
         parts.append(f"{snapshots[0].key} is dated in the future")
+    elif point is None:
+        parts.append("no snapshot has passed a restore test" if snapshots else "no snapshot")
     elif protection is Protection.STALE and snapshots[0].key != point.key:
         parts.append(f"{snapshots[0].key} is newer and not verified")
     return parts

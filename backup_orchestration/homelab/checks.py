@@ -83,6 +83,7 @@ def refuse_overlaps(
         PolicyError: as `policies`.
     """
     taken: dict[Place, str] = {}
+    slugs: dict[str, str] = {}
     for target, found in declared.items():
         policy, destination = found.part, destinations[found.part.destination]
         location = known_providers[policy.provider].part.location(policy, destination)
@@ -91,7 +92,13 @@ def refuse_overlaps(
                 f"{found.origin}: {target}: target: its repository {location} is that of {taken[location]}",
                 remedy="rename one of the two",
             )
-        taken[location] = target
+        if policy.slug in slugs:
+            # Also in two destinations: staging and labs of a target are named by it.
+            raise PolicyError(
+                f"{found.origin}: {target}: target: it is called {policy.slug} on disk, as is {slugs[policy.slug]}",
+                remedy="rename one of the two",
+            )
+        taken[location] = slugs[policy.slug] = target
         if isinstance(policy.source, Dump | Export):
             continue
         source = policy.source.path
@@ -150,14 +157,14 @@ def refuse_keys_beside_backups(
 
 
 def _declared_by(found: Found[object]) -> Iterable[BackupPolicy]:
-    """The policies of one contributor; the object may be its class as well."""
+    """The policies of one contributor."""
+    contributor = _made(found)
     try:
-        contributor = found.part() if isclass(found.part) else found.part
         declared = list(contributor.policies()) if isinstance(contributor, Contributor) else None
     except ValidationError as error:
         message, remedy = explain(f"{found.origin}: {error.title}", error)
         raise PolicyError(message, remedy=remedy) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PolicyError(
             f"{found.origin}: policies() failed: {type(error).__name__}: {error}", remedy="correct it"
         ) from error
@@ -178,12 +185,14 @@ def _declared_by(found: Found[object]) -> Iterable[BackupPolicy]:
 def _by_name(parts: Iterable[Found[object]], kind: type[Part]) -> dict[str, Found[Part]]:
     named: dict[str, Found[Part]] = {}
     for found in parts:
-        part = found.part() if isclass(found.part) else found.part
+        part = _made(found)
         if not isinstance(part, kind):
             raise SettingsError(
                 f"{found.origin}: it is no {kind.__name__}",
                 remedy=f"derive it from {kind.__module__}.{kind.__name__}",
             )
+        if not isinstance(getattr(part, "name", None), str):
+            raise SettingsError(f"{found.origin}: it has no name", remedy="give its class a `name`")
         if part.name in named:
             raise SettingsError(
                 f"{found.origin}: the name {part.name!r} is taken by {named[part.name].origin}",
@@ -191,6 +200,18 @@ def _by_name(parts: Iterable[Found[object]], kind: type[Part]) -> dict[str, Foun
             )
         named[part.name] = Found(part, found.origin)
     return named
+
+
+def _made(found: Found[object]) -> object:
+    """The object that was found; of a class, an instance."""
+    if not isclass(found.part):
+        return found.part
+    try:
+        return found.part()
+    except (Exception, SystemExit) as error:
+        raise SettingsError(
+            f"{found.origin}: {found.part.__name__}() failed: {type(error).__name__}: {error}", remedy="correct it"
+        ) from error
 
 
 def _check_destination(policy: BackupPolicy, where: str, destinations: Mapping[str, Destination], file: Path) -> None:

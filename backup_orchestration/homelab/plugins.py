@@ -7,12 +7,16 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Generic, TypeVar
 
+from pydantic import ValidationError
+
 from backup_orchestration.core.errors import SettingsError
+from backup_orchestration.core.settings import explain
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -54,6 +58,14 @@ def load(kind: str, references: tuple[str, ...], settings: Path) -> Iterator[Fou
         yield Found(getattr(module, name), origin)
 
 
+class _Uncached(SourceFileLoader):
+    """Neither writes `__pycache__`, as loading writes nothing, nor reads one, whose times are whole seconds."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """See `importlib.abc.InspectLoader`."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _importer(target: str, settings: Path) -> Callable[[], ModuleType]:
     if target.endswith(".py"):
         return lambda: _import_file((settings.parent / Path(target).expanduser()).resolve())
@@ -64,7 +76,7 @@ def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist")
     name = f"_homelab_{path.stem}_{abs(hash(path)):x}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Uncached(name, str(path)))
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -78,10 +90,13 @@ def _import_file(path: Path) -> ModuleType:
 
 
 def _guarded(action: Callable[[], Result], origin: str, kind: str) -> Result:
-    """A person's file may raise anything when it is imported; say which file it was."""
+    """A person's file may raise anything when it is imported, or exit; say which file it was."""
     try:
         return action()
-    except Exception as error:
+    except ValidationError as error:
+        message, remedy = explain(f"{origin}: {error.title}", error)
+        raise SettingsError(message, remedy=remedy) from None
+    except (Exception, SystemExit) as error:
         raise SettingsError(
             f"{origin}: cannot be imported: {type(error).__name__}: {error}",
             remedy=f"correct it, or remove it from {kind}",

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Protection, assess
 from backup_orchestration.homelab.load import Homelab
@@ -66,6 +67,8 @@ def status_of(homelab: Homelab, target: str) -> TargetStatus:
         return TargetStatus(target, judge(homelab, target))
     except HomelabError as error:
         return TargetStatus(target, None, str(error))
+    except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything
+        return TargetStatus(target, None, REDACTOR.clean(f"{type(error).__name__}: {error}"))
 
 
 def status(homelab: Homelab, targets: Sequence[str]) -> list[TargetStatus]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.core.errors import HomelabError, RepositoryMissingError, UnknownSnapshotError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Update
@@ -20,10 +20,9 @@ from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
-from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
-from backup_orchestration.orchestration.recovery_point import report_recovery_point
+from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
 from backup_orchestration.orchestration.resources import ProviderResource
 
 Assets = tuple[dg.AssetsDefinition, dg.AssetsDefinition, dg.AssetSpec]
@@ -64,7 +63,7 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         teller = _teller(context, listener, target)
         started = time.monotonic()
         with _reported(listener, target):
-            snapshot = provider.backup(target, context.run_id, teller, existed=existed, wish=wish)
+            snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
             seconds = time.monotonic() - started
@@ -101,9 +100,13 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
         provider: ProviderResource = getattr(context.resources, policy.provider)
         with _reported(listener, target):
             teller = _teller(context, listener, target)
-            evidence = provider.restore_test(target, context.partition_key, context.run_id, teller)
-            point = judge(homelab, target).recovery_point
-            report_recovery_point(context.instance, target, point, context.run_id)
+            try:
+                evidence = provider.restore_test(target, context.partition_key, context.run.run_id, teller)
+            except (UnknownSnapshotError, RepositoryMissingError):
+                # What has vanished may have been the recovery point.
+                recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
+                raise
+            recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
             listener.tested(evidence)
         metadata = _evidence_metadata(evidence)
         yield dg.AssetCheckResult(

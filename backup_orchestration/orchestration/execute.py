@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dagster as dg
 
-from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
+from backup_orchestration.orchestration.stale_runs import process_tags
 
 # Dagster's own console lines repeat what the command line shows.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -32,6 +34,22 @@ def run_restore_test(homelab: Homelab, instance: dg.DagsterInstance, target: str
     return _execute(job, instance, target, listener, names.verified_key(target), key)
 
 
+def newest_key(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> str:
+    """Key of the newest snapshot. Where none is left, Dagster is told that the recovery point is gone as well.
+
+    Raises:
+        HomelabError: there is none.
+    """
+    try:
+        newest = homelab.repository(target).latest()
+    except RepositoryMissingError:
+        newest = None
+    if newest is None:
+        recompute_recovery_point(homelab, instance, target)
+        raise HomelabError("there is no snapshot to test", remedy=f"run `homelab backup run --target {target}`")
+    return newest.key
+
+
 def _execute(
     job: dg.JobDefinition,
     instance: dg.DagsterInstance,
@@ -46,7 +64,7 @@ def _execute(
             instance=instance,
             asset_selection=[key],
             partition_key=partition,
-            tags={names.TARGET_TAG: target},
+            tags={names.TARGET_TAG: target, **process_tags()},
             raise_on_error=False,
         )
     except dg.DagsterError as error:

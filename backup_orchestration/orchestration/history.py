@@ -10,7 +10,8 @@ import dagster as dg
 
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.orchestration import names
-from backup_orchestration.orchestration.instance import dagster_home, open_instance
+from backup_orchestration.orchestration.instance import has_storage, open_instance
+from backup_orchestration.orchestration.stale_runs import stale_runs
 
 _LOOKED_AT = 500
 
@@ -25,7 +26,7 @@ class FailedRun:
 
 def failed_backups(homelab: Homelab, targets: Sequence[str]) -> Mapping[str, FailedRun]:
     """The newest failed backup run of each target, where there is one; empty without a Dagster home."""
-    if not (dagster_home(homelab) / "storage").exists():
+    if not has_storage(homelab):
         return {}
     with open_instance(homelab) as instance:
         return failed_runs(instance, targets)
@@ -36,7 +37,9 @@ def failed_runs(instance: dg.DagsterInstance, targets: Sequence[str]) -> Mapping
     keys = {names.target_key(target): target for target in targets}
     failed: dict[str, FailedRun] = {}
     statuses = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-    records = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=_LOOKED_AT)
+    ended = instance.get_run_records(dg.RunsFilter(statuses=statuses), limit=_LOOKED_AT)
+    # No command has reported these as failed yet.
+    records = [*stale_runs(instance), *ended]
     for record in records:
         for key in record.dagster_run.asset_selection or ():
             target = keys.get(key)

@@ -19,6 +19,12 @@ def dagster_home(homelab: Homelab) -> Path:
     return homelab.home / "dagster"
 
 
+def has_storage(homelab: Homelab) -> bool:
+    """Whether Dagster's SQLite storage has been made there."""
+    history = dagster_home(homelab) / "history"
+    return (history / "runs.db").exists() and (history / "runs" / "index.db").exists()
+
+
 def prepare_home(homelab: Homelab) -> Path:
     """Make the home and its dagster.yaml if they are missing; returns the home."""
     home = private_directory(dagster_home(homelab))

@@ -15,10 +15,21 @@ from dagster._core.definitions.events import AssetMaterialization
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration import names
 
 # Older than any RPO: the recovery point of a target of which nothing is verified any more.
 _NEVER = datetime(1970, 1, 2, tzinfo=UTC)
+
+
+def recompute_recovery_point(homelab: Homelab, instance: dg.DagsterInstance, target: str, run_id: str = "") -> None:
+    """Look which snapshot is the recovery point of a target now, and report it.
+
+    Raises:
+        HomelabError: its repository or its evidence cannot be read; nothing was reported.
+    """
+    report_recovery_point(instance, target, judge(homelab, target).recovery_point, run_id)
 
 
 def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snapshot | None, run_id: str) -> None:

@@ -136,6 +136,8 @@ class _Comparison:
         self._seen.add(str(manifest_path))
         appeared: set[str] = set()  # made during the capture, and so is everything in them
         for root in self._roots:
+            if root.is_symlink():  # already a fault; what it points to is not ours
+                continue
             for path in _below(root):
                 if str(path) in self._seen:
                     continue

@@ -74,7 +74,10 @@ class ResticCli:
     def init(self) -> str:
         """Make the repository; returns its id, as read back from it."""
         self.query("init", "--json")
-        return self.config_id()
+        try:
+            return self.config_id()
+        except RepositoryMissingError as error:
+            raise ToolLiedError(f"restic init ended with exit code 0 and made no repository: {error}") from error
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
         """What `snapshots --json` lists with all of these tags."""

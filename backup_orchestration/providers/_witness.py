@@ -244,7 +244,7 @@ class _Handler(BaseHTTPRequestHandler):
         if match:
             start = int(match.group(1))
             end = int(match.group(2)) + 1 if match.group(2) else size
-        if match and (start >= size or end > size):
+        if match and not start < end <= size:
             self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
             return
         self.send_response(HTTPStatus.PARTIAL_CONTENT if match else HTTPStatus.OK)

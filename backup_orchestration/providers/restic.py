@@ -19,7 +19,9 @@ from typing import Any, ClassVar
 from backup_orchestration.core import dump, tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
+    HomelabError,
     RepositoryError,
+    RepositoryLockedError,
     RepositoryMissingError,
     RepositoryVanishedError,
     RestoreFailedError,
@@ -209,9 +211,9 @@ class ResticRepository(Repository):
     def _store(self, cli: ResticCli, arguments: Sequence[str], progress: Progress) -> None:
         done, summary = cli.backup(arguments, _teller(progress, "backup"))
         if done.returncode == INCOMPLETE:
-            self._discard(cli, summary)
+            kept = self._discard(cli, summary)
             raise SourceError(
-                f"restic could not read all of {self._policy.target}: {last_message(done)}",
+                f"restic could not read all of {self._policy.target}: {last_message(done)}{kept}",
                 remedy="see who may read it, and whether files vanish while it runs",
             )
         if done.returncode != 0:
@@ -219,10 +221,23 @@ class ResticRepository(Repository):
         if summary is None or not summary.get("snapshot_id"):
             raise ToolLiedError("restic backup ended with exit code 0 and reported no snapshot")
 
-    def _discard(self, cli: ResticCli, summary: Mapping[str, Any] | None) -> None:
-        """An incomplete snapshot is in the repository all the same: take it out of the list."""
-        if summary and summary.get("snapshot_id"):
-            cli.query("forget", str(summary["snapshot_id"]))
+    def _discard(self, cli: ResticCli, summary: Mapping[str, Any] | None) -> str:
+        """An incomplete snapshot is in the repository all the same: take it out of the list.
+
+        Returns what to add to the message when that failed.
+        """
+        if not summary or not summary.get("snapshot_id"):
+            return ""
+        identity = str(summary["snapshot_id"])
+        try:
+            try:
+                cli.query("forget", identity)
+            except RepositoryLockedError:
+                cli.query("unlock")  # drops only the locks of dead processes: a killed restic leaves one
+                cli.query("forget", identity)
+        except HomelabError as error:
+            return f"; the incomplete snapshot {identity[:8]} is still listed: {error.message}"
+        return ""
 
     def _read_back(self, cli: ResticCli, run_id: str, paths: Sequence[str], files: int) -> Snapshot:
         listed = cli.snapshots(f"target={self._policy.target},run={run_id}")
@@ -253,15 +268,15 @@ class ResticRepository(Repository):
         return summary
 
     def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
-        tags = dict(tag.split("=", 1) for tag in listed.get("tags", ()) if "=" in tag)
-        summary = listed.get("summary", {})
         try:
+            tags = dict(tag.split("=", 1) for tag in listed["tags"] if "=" in tag)
+            summary = listed.get("summary", {})
             return Snapshot(
                 target=tags["target"],
                 provider=Restic.name,
                 repository=self.location,
                 repository_id=tags["repository"],
-                snapshot_id=listed["id"],
+                snapshot_id=_text(listed["id"]),
                 taken_at=datetime.fromisoformat(listed["time"]).astimezone(UTC),
                 size_bytes=int(summary.get("total_bytes_processed", 0)),
                 counts={"files": int(summary.get("total_files_processed", 0))},
@@ -270,8 +285,14 @@ class ResticRepository(Repository):
                 finished_at=_moment(summary.get("backup_end")),
                 description=self._policy.description,
             )
-        except (KeyError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ToolLiedError(f"restic lists a snapshot that cannot be read: {error!r}") from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def _moment(text: object) -> datetime | None:

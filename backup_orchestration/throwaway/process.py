@@ -1,7 +1,8 @@
 """The process lab: a private directory for one restore test, and the reaper that finds what a killed one left.
 
-A lab is marked as in use by a lock that its process holds on a file inside it. The kernel drops the lock when the
-process ends, however it ends, so the reaper needs no process ids, which are used again.
+A lab is marked as in use by a lock that its process holds on its directory. The kernel drops the lock when the
+process ends, however it ends, so the reaper needs no process ids, which are used again; and unlike a file inside,
+the directory is there and locked until the last of a lab is removed.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from pathlib import Path
 
 from backup_orchestration.core.locks import repository_lock, try_lock
 from backup_orchestration.core.private_files import private_directory
-
-_MARK = "in-use"
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def process_lab(labs: Path, name: str) -> Iterator[ProcessLab]:
     root = private_directory(labs) / f"{name}-{secrets.token_hex(4)}"
     with _registry(labs):
         root.mkdir(mode=0o700)
-        handle = os.open(root / _MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try_lock(handle)
     try:
         data = root / "data"
@@ -82,7 +81,7 @@ def _registry(labs: Path) -> AbstractContextManager[None]:
 
 def _abandoned(root: Path) -> bool:
     try:
-        handle = os.open(root / _MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        handle = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

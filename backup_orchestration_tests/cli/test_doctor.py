@@ -1,0 +1,100 @@
+"""`homelab backup doctor`: what is missing, and what to do about it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from backup_orchestration.toolbox import debian
+
+pytestmark = pytest.mark.tools
+
+
+@pytest.fixture
+def no_tools(site, monkeypatch):
+    """A directory of tools without any in it: looked at and nothing else."""
+    place = site.root / "no-tools"
+    place.mkdir()
+    monkeypatch.setenv("HOMELAB_TOOLS", str(place))
+    return place
+
+
+def lines(said):
+    return [line for line in said.out.splitlines() if not line.startswith(" ")]
+
+
+def test_all_is_well(site, say, restic):
+    said = say("backup", "doctor")
+    assert said.code == 0, said.out
+    assert all(line.startswith("ok ") for line in lines(said))
+    shown = "\n".join(lines(said))
+    assert f"settings: {site.root / 'homelab.toml'}, 1 policies" in shown
+    assert "restic: 0." in shown and str(restic) in shown
+    for what in ("destinations.default.location", "evidence.location", "home"):
+        assert f"{what}: {site.root}" in shown
+    assert "GiB free, made when needed" in shown
+
+
+def test_a_missing_tool_is_named_with_its_remedy(site, say, no_tools):
+    said = say("backup", "doctor")
+    assert said.code == 1
+    (missing,) = [line for line in lines(said) if line.startswith("MISSING")]
+    assert missing.startswith("MISSING  restic: restic 0.17.1 or newer is needed") and str(no_tools) in missing
+    remedy = said.out.splitlines()[said.out.splitlines().index(missing) + 1]
+    assert remedy.strip() == debian.install_command("restic")
+
+
+def test_a_tool_that_is_too_old(site, say, no_tools):
+    old = no_tools / "restic"
+    old.write_text("#!/bin/sh\necho 'restic 0.16.4 compiled with go1.21'\n")
+    old.chmod(0o755)
+    said = say("backup", "doctor")
+    assert said.code == 1 and f"{old} is 0.16.4" in said.out
+
+
+def test_without_settings_it_examines_the_machine(site, say, restic):
+    (site.root / "homelab.toml").unlink()
+    said = say("backup", "doctor")
+    assert said.code == 0
+    assert "settings: none here; `homelab init` writes some" in said.out
+    assert "restic: 0." in said.out
+
+
+def test_without_settings_and_without_tools(site, say, no_tools):
+    (site.root / "homelab.toml").unlink()
+    said = say("backup", "doctor")
+    assert said.code == 1 and "MISSING  restic" in said.out
+
+
+def test_settings_that_are_refused(site, say):
+    settings = site.root / "homelab.toml"
+    settings.write_text("colour = 1\n" + settings.read_text())
+    said = say("backup", "doctor")
+    assert said.code == 2
+    (missing,) = [line for line in lines(said) if line.startswith("MISSING")]
+    assert missing.startswith(f"MISSING  settings: {settings}: colour: ")
+    assert "remove colour, or correct its spelling" in said.out
+
+
+def test_a_missing_secret(site, say):
+    (site.root / "secrets" / "password").unlink()
+    said = say("backup", "doctor")
+    assert said.code == 2 and "destinations.default.password" in said.out
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_cannot_be_written(site, say):
+    place = site.root / "backups"
+    place.mkdir(mode=0o500)
+    said = say("backup", "doctor")
+    assert said.code == 1 and f"MISSING  destinations.default.location: {place} cannot be written" in said.out
+
+
+def test_notifications_are_said_to_be_unused(site, say):
+    settings = site.root / "homelab.toml"
+    (site.root / "secrets" / "url").write_text("https://token@host.invalid")
+    settings.write_text(settings.read_text() + '[notifications.phone]\nurl = { file = "secrets/url" }\n')
+    said = say("backup", "doctor")
+    assert "notifications: checked and not used" in said.out
+    assert "token" not in said.out
+    assert Path(site.root / ".homelab").exists() is False
