@@ -56,10 +56,10 @@ class Fake(Provider):
     sources = ("files", "sqlite")
 
     def open(self, policy, destination, around):
-        return FakeRepository(policy, around, self.location(policy, destination))
+        return FakeRepository(policy, around, self.location(policy, destination).path)
 
     def location(self, policy, destination):
-        return destination.location / f"fake-{policy.slug}"
+        return destination.place / f"fake-{policy.slug}"
 
 
 class FakeRepository(Repository):
@@ -99,7 +99,7 @@ class FakeRepository(Repository):
             (self._path / "id").write_text(secrets.token_hex(16))
         name = secrets.token_hex(16)
         kept = self._path / "snapshots" / name
-        with captured(self._policy, spec.run_id, self._around.staging, self._around.now) as capture:
+        with captured(self._policy, spec, self._around.staging, self._around.now) as capture:
             for source in capture.paths:
                 there = kept / "tree" / str(source).lstrip("/")
                 there.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,7 @@ class Witness:
         self.store = store
         self._scratch = scratch
         self._turns: dict[str, Lock] = {}
+        self._judged: set[str] = set()
         self._kept: deque[Path] = deque()
         self._lock = Lock()
 
@@ -70,9 +71,10 @@ class Witness:
                 yield file
             return
         with self._lock:
-            first = name not in self._turns
             turn = self._turns.setdefault(name, Lock())
         with turn:  # one request reads a file whole, the others wait for it
+            first = name not in self._judged
+            self._judged.add(name)
             file = self._opened(name, first=first)
         with file:
             yield file
@@ -102,11 +104,8 @@ class Witness:
         return opened
 
     def _judge(self, name: str, file: BinaryIO) -> None:
-        digest, size = hashlib.sha256(), 0
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-        self._note(name, size, matches=digest.hexdigest() == name.rpartition("/")[2])
+        size, matches = _read_whole(file, name.rpartition("/")[2])
+        self._note(name, size, matches=matches)
 
     def _note(self, name: str, size: int, *, matches: bool) -> None:
         with self._lock:
@@ -151,6 +150,15 @@ def stored_as(name: str) -> str:
     return f"{kind}/{identity[:2]}/{identity}" if kind == "data" else name
 
 
+def _read_whole(file: BinaryIO, identity: str) -> tuple[int, bool]:
+    """Size of a file, and whether its SHA-256 is its name."""
+    digest, size = hashlib.sha256(), 0
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return size, digest.hexdigest() == identity
+
+
 def _past_the_cache(file: BufferedReader) -> None:
     """Have the file read from the disk, where the system allows: the page cache proves nothing."""
     if hasattr(os, "posix_fadvise"):
@@ -176,8 +184,13 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         """Size of a file."""
         name = self._name()
-        if name is not None:
-            self._file(name, body=False)
+        if name is None:
+            return
+        try:
+            with self.server.witness.store.open(stored_as(name)) as file:
+                self._range(file, file.seek(0, os.SEEK_END), body=False)
+        except KeyError:
+            self._answer(HTTPStatus.NOT_FOUND)
 
     def do_GET(self) -> None:
         """A file, a range of it, or the list of a type."""
@@ -187,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         if name.rstrip("/") in _TYPES:
             self._list(name.rstrip("/"))
         else:
-            self._file(name, body=True)
+            self._file(name)
 
     def do_POST(self) -> None:
         """Only a lock may be written: restic keeps others from pruning meanwhile."""
@@ -231,10 +244,10 @@ class _Handler(BaseHTTPRequestHandler):
         found = [{"name": name.rpartition("/")[2], "size": size} for name, size in sizes]
         self._answer(HTTPStatus.OK, json.dumps(found).encode(), "application/vnd.x.restic.rest.v2")
 
-    def _file(self, name: str, *, body: bool) -> None:
+    def _file(self, name: str) -> None:
         try:
             with self.server.witness.content(name) as file:
-                self._range(file, file.seek(0, os.SEEK_END), body=body)
+                self._range(file, file.seek(0, os.SEEK_END), body=True)
         except KeyError:
             self._answer(HTTPStatus.NOT_FOUND)
 

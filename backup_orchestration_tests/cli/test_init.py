@@ -36,7 +36,7 @@ def test_what_it_wrote_loads(empty, say):
     homelab = load(empty / "homelab.toml", {})
     assert list(homelab.policies) == ["app/files"]
     assert homelab.destinations["default"].location == empty / "backups"
-    assert homelab.evidence_location == empty / "backups" / "evidence"
+    assert str(homelab.evidence_place) == str(empty / "backups" / "evidence")
     assert homelab.home == empty / ".homelab"
 
 

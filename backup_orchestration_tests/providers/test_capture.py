@@ -13,6 +13,7 @@ from backup_orchestration.core.errors import SourceError, SpaceError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.sources import Dump, Files, Sqlite
 from backup_orchestration.providers import capture
+from backup_orchestration.providers.base import BackupSpec
 
 
 class Usage(NamedTuple):
@@ -36,7 +37,7 @@ def database(path, *statements):
 
 def staged(tmp_path, source, now=lambda: NOON):
     policy = BackupPolicy(target="app/it", source=source)
-    return capture.captured(policy, "run", tmp_path / "staging", now)
+    return capture.captured(policy, BackupSpec("run", create=True), tmp_path / "staging", now)
 
 
 def leftovers(tmp_path):

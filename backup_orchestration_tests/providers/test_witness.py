@@ -13,6 +13,7 @@ import pytest
 
 from backup_orchestration.providers import _witness
 from backup_orchestration.providers._witness import witness
+from backup_orchestration.stores.directory import DirectoryObjects
 
 KINDS = ("data", "index", "keys", "snapshots")
 LOCK = f"locks/{'1' * 64}"
@@ -56,7 +57,7 @@ def socket_path(seen):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_whole_file_is_handed_out_and_found_whole(root, kind):
     name = put(root, kind, b"0123456789")
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, "GET", f"/{name}")[::2] == (200, b"0123456789")
     assert (seen.damaged, seen.bytes_read) == ([], 10)
 
@@ -64,8 +65,8 @@ def test_a_whole_file_is_handed_out_and_found_whole(root, kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_that_does_not_match_its_name_is_damaged(root, kind):
     name = put(root, kind, b"0123456789")
-    with witness(root) as seen:
-        seen.path(name).write_bytes(b"0123456780")
+    with witness(DirectoryObjects(root)) as seen:
+        (root / _witness.stored_as(name)).write_bytes(b"0123456780")
         assert ask(seen, "GET", f"/{name}")[0] == 200
     assert seen.damaged == [name]
 
@@ -73,10 +74,10 @@ def test_a_file_that_does_not_match_its_name_is_damaged(root, kind):
 def test_damage_outside_the_range_that_is_asked_for_is_seen(root):
     """A restore reads the blobs it needs; the header of a pack it never reads."""
     name = put(root, "data", b"x" * 3_000_000)
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         content = bytearray(b"x" * 3_000_000)
         content[-1] = 0
-        seen.path(name).write_bytes(content)
+        (root / _witness.stored_as(name)).write_bytes(content)
         status, headers, body = ask(seen, "GET", f"/{name}", Range="bytes=0-9")
         assert (status, body, headers["Content-Length"]) == (206, b"x" * 10, "10")
         assert seen.damaged == [name]
@@ -99,21 +100,21 @@ def test_damage_outside_the_range_that_is_asked_for_is_seen(root):
 )
 def test_ranges(root, asked, status, body):
     name = put(root, "data", b"0123456789")
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, "GET", f"/{name}", Range=asked)[::2] == (status, body)
     assert seen.damaged == []
 
 
 def test_a_missing_file_is_damage(root):
     name = f"data/{'a' * 64}"
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, "GET", f"/{name}")[0] == 404
     assert seen.damaged == [name]
 
 
 def test_a_size_is_told_without_reading(root):
     name = put(root, "data", b"0123456789")
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         status, headers, body = ask(seen, "HEAD", f"/{name}")
         assert (status, headers["Content-Length"], body) == (200, "10", b"")
         assert ask(seen, "HEAD", f"/data/{'a' * 64}")[0] == 404
@@ -122,7 +123,7 @@ def test_a_size_is_told_without_reading(root):
 
 def test_lists_hold_names_and_sizes_across_folders(root):
     names = {put(root, "data", bytes(size)).partition("/")[2]: size for size in range(1, 40)}
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         status, headers, body = ask(seen, "GET", "/data/")
         assert ask(seen, "GET", "/locks/")[::2] == (200, b"[]")
         assert ask(seen, "GET", "/index/")[::2] == (200, b"[]")
@@ -131,7 +132,7 @@ def test_lists_hold_names_and_sizes_across_folders(root):
 
 
 def test_a_lock_can_be_written_read_and_removed(root):
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, "POST", f"/{LOCK}", b"held")[0] == 200
         assert (root / LOCK).read_bytes() == b"held"
         assert ask(seen, "GET", f"/{LOCK}")[::2] == (200, b"held")
@@ -146,7 +147,7 @@ def test_a_lock_can_be_written_read_and_removed(root):
 def test_nothing_but_locks_can_be_written(root, method, kind):
     name = kind if kind in ("config", "locks/") else put(root, kind, b"content")
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         new = name if kind in ("config", "locks/") else f"{kind}/{'b' * 64}"
         for path in (name, new):
             assert ask(seen, method, f"/{path}", b"other")[0] == 403
@@ -179,7 +180,7 @@ def test_nothing_but_locks_can_be_written(root, method, kind):
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 def test_no_other_path_leads_anywhere(root, method, path):
     before = sorted(root.parent.rglob("*"))
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, method, path, b"written" if method == "POST" else None)[0] == 400
     assert sorted(root.parent.rglob("*")) == before
     assert (root.parent / "secret").read_text() == "secret"
@@ -197,7 +198,7 @@ def test_a_file_is_read_once_and_nobody_is_answered_before(root, monkeypatch):
         return read_whole(path, identity)
 
     monkeypatch.setattr(_witness, "_read_whole", slowly)
-    with witness(root) as seen, ThreadPoolExecutor(8) as pool:
+    with witness(DirectoryObjects(root)) as seen, ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(lambda: (ask(seen, "GET", f"/{name}")[2], list(seen.damaged))) for _ in range(8)]
         while not reads:
             threading.Event().wait(0.01)
@@ -214,19 +215,19 @@ def test_different_files_are_read_at_the_same_time(root, monkeypatch):
     together = threading.Barrier(4, timeout=20)
     read_whole = _witness._read_whole
     monkeypatch.setattr(_witness, "_read_whole", lambda *given: (together.wait(), read_whole(*given))[1])
-    with witness(root) as seen, ThreadPoolExecutor(4) as pool:
+    with witness(DirectoryObjects(root)) as seen, ThreadPoolExecutor(4) as pool:
         assert {answer[0] for answer in pool.map(lambda name: ask(seen, "GET", f"/{name}"), names)} == {200}
     assert seen.bytes_read == 40
 
 
 def test_nothing_is_left_after_the_block(root):
     threads = set(threading.enumerate())
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         private = Path(socket_path(seen)).parent
         assert private.stat().st_mode & 0o777 == 0o700
         ask(seen, "GET", "/config")
     assert not private.exists()
-    with pytest.raises(RuntimeError), witness(root) as seen:
+    with pytest.raises(RuntimeError), witness(DirectoryObjects(root)) as seen:
         raise RuntimeError
     assert not Path(socket_path(seen)).parent.exists()
     assert not [thread for thread in set(threading.enumerate()) - threads if "serve_forever" in thread.name]
@@ -234,7 +235,7 @@ def test_nothing_is_left_after_the_block(root):
 
 def test_a_connection_that_is_cut_off_harms_nobody(root, capfd):
     name = put(root, "data", b"x" * 8_000_000)
-    with witness(root) as seen:
+    with witness(DirectoryObjects(root)) as seen:
         for _ in range(3):
             with socket.socket(socket.AF_UNIX) as cut:
                 cut.connect(socket_path(seen))

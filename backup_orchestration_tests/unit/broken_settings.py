@@ -296,7 +296,7 @@ TABLE = [
     policy(
         "unknown-probe",
         "restore_test.probes.smell",
-        "choose one of: files, sqlite",
+        "choose one of: certificate, documents, files, git, sqlite",
         one(f'{FILES}, restore_test=RestoreTest(probes=["smell"])'),
     ),
     policy(

@@ -12,7 +12,7 @@ from records import DESTINATION, TARGET, evidence, snapshot
 
 from backup_orchestration.core.errors import EvidenceError
 from backup_orchestration.core.evidence import EvidenceStore, Ledger
-from backup_orchestration.core.objects import DirectoryObjects
+from backup_orchestration.stores.directory import DirectoryObjects
 
 OLD, MIDDLE, NEW = (snapshot(hours) for hours in (30, 20, 10))
 PLACE = f"{TARGET}/{DESTINATION}"

@@ -9,8 +9,8 @@ import pytest
 from records import DESTINATION, NOW, TARGET, evidence, snapshot
 
 from backup_orchestration.core.evidence import EvidenceStore
-from backup_orchestration.core.objects import DirectoryObjects
 from backup_orchestration.core.status import Protection, Verdict, assess
+from backup_orchestration.stores.directory import DirectoryObjects
 
 GOOD, BAD = snapshot(20), snapshot(2)
 

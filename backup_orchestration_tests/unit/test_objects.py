@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backup_orchestration.core.errors import EvidenceError
-from backup_orchestration.core.objects import DirectoryObjects
+from backup_orchestration.core.errors import StoreError
+from backup_orchestration.stores.directory import DirectoryObjects
 
 
 @pytest.fixture
@@ -38,6 +38,6 @@ def test_a_refusal_names_the_place_and_a_remedy(objects, tmp_path):
     (tmp_path / "store").write_text("a file where the store should be")
     attempts = [lambda: objects.names("app"), lambda: objects.read("app/1"), lambda: objects.write("app/1", b"")]
     for attempt in attempts:
-        with pytest.raises(EvidenceError, match=r"store/app.*(Not a directory|File exists)") as refused:
+        with pytest.raises(StoreError, match=r"store/app.*(Not a directory|File exists)") as refused:
             attempt()
-        assert "evidence store" in refused.value.remedy
+        assert "free space" in refused.value.remedy

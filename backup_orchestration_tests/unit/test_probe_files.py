@@ -14,7 +14,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
 from backup_orchestration.probes.base import Restored
-from backup_orchestration.probes.files import FilesProbe, NoOptions
+from backup_orchestration.probes.files import FilesOptions, FilesProbe
 
 INSIDE = STARTED + timedelta(seconds=30)
 HOSTILE = ["new\nline", "escape\x1b[2J", os.fsdecode(b"latin-\xff"), "  spaces  ", "\\", "'\"$(x)`", "-rf", "a" * 200]
@@ -261,10 +261,10 @@ def test_a_dump_has_the_size_it_had(tmp_path, content, size, says):
         (tmp_path / "app.sql").write_text(content)
     restored = Restored(tmp_path, policy, snapshot, FINISHED)
     if not says:
-        assert FilesProbe().check(restored, NoOptions()).counts == {"files": 1, "bytes": 5}
+        assert FilesProbe().check(restored, FilesOptions()).counts == {"files": 1, "bytes": 5}
         return
     with pytest.raises(ProbeFailedError, match=says):
-        FilesProbe().check(restored, NoOptions())
+        FilesProbe().check(restored, FilesOptions())
 
 
 def test_the_times_of_these_tests_are_what_they_claim():

@@ -14,7 +14,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Files, Sqlite
 from backup_orchestration.probes.base import Finding, Restored
-from backup_orchestration.probes.files import FilesProbe, NoOptions
+from backup_orchestration.probes.files import FilesOptions, FilesProbe
 
 # The capture lasts a minute; the files are a day older.
 STARTED = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -89,7 +89,7 @@ class Capture:
 
     def probe(self, **snapshot_fields: object) -> Finding:
         """Run the `files` probe."""
-        return FilesProbe().check(self.restored(**snapshot_fields), NoOptions())
+        return FilesProbe().check(self.restored(**snapshot_fields), FilesOptions())
 
 
 def nanoseconds(moment: datetime) -> int:
