@@ -41,7 +41,7 @@ def state(site):
     return {path: path.read_bytes() for place in places for path in (site.root / place).rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("verb", COMMANDS)
+@pytest.mark.parametrize("verb", ["run", "list", "status"])
 def test_where_there_was_nothing(site, liars, verb):
     done = site.cli(*COMMANDS[verb], env=liars)
     assert done.returncode == 1, done.stdout + done.stderr

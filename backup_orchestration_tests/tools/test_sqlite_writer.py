@@ -34,7 +34,7 @@ while True:
     if first:
         print("writing", flush=True)
         first = False
-    time.sleep(0.001)
+    time.sleep(0.004)
 """
 
 

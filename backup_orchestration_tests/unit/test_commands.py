@@ -138,7 +138,17 @@ def test_a_child_gets_a_minimal_environment(monkeypatch, tmp_path):
 
 
 def test_a_child_cannot_ask_a_person():
-    assert run(python("import sys; print(repr(sys.stdin.read()))")).stdout == "''"
+    ours, typed = os.pipe()
+    os.write(typed, b"somebody typed this\n")
+    os.close(typed)
+    before = os.dup(0)
+    os.dup2(ours, 0)
+    try:
+        assert run(python("import sys; print(repr(sys.stdin.read()))")).stdout == "''"
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+        os.close(ours)
 
 
 @pytest.mark.parametrize("program", ["no-such-program-here", "/etc/hostname/x", "/"])

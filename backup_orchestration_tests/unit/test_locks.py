@@ -99,7 +99,7 @@ def test_what_a_child_inherits_does_not_keep_the_lock(tmp_path):
     with repository_lock(tmp_path, PLACE, timeout=0):
         child = os.posix_spawn("/bin/sleep", ["sleep", "30"], os.environ)
     try:
-        with repository_lock(tmp_path, PLACE, timeout=0):
+        with repository_lock(tmp_path, PLACE, timeout=5):  # the kernel closes files only just after the start
             pass
     finally:
         os.kill(child, signal.SIGKILL)

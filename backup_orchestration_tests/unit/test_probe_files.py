@@ -202,6 +202,22 @@ def test_a_change_in_one_directory_excuses_no_other(capture):
     assert "one.txt is missing" in fault(capture)
 
 
+@pytest.mark.parametrize("moment", [DAY_BEFORE - timedelta(hours=1), FINISHED + timedelta(hours=1)])
+def test_a_directory_that_changed_at_another_time_excuses_nothing(capture, moment):
+    (capture.copy / "one.txt").unlink()
+    touch(capture.copy, moment)
+    assert "one.txt is missing" in fault(capture)
+
+
+def test_a_directory_that_did_not_change_after_it_was_listed_excuses_nothing(capture):
+    touch(capture.source, INSIDE)
+    shutil.rmtree(capture.lab)
+    capture.take()
+    (capture.copy / "one.txt").unlink()
+    touch(capture.copy, INSIDE)
+    assert "one.txt is missing" in fault(capture)
+
+
 def test_a_kind_that_changed_is_red_also_during_the_capture(capture):
     (capture.copy / "one.txt").unlink()
     (capture.copy / "one.txt").symlink_to("sub")

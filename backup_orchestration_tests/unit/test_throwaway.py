@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import stat
-import threading
 
 import pytest
 
@@ -135,30 +134,6 @@ def test_the_reaper_leaves_a_lab_alone_that_is_being_destroyed(labs, monkeypatch
     with process_lab(labs, "app-files"):
         pass
     assert reaped == [[]]
-    assert list(labs.iterdir()) == []
-
-
-def test_labs_come_and_go_beside_the_reaper(labs):
-    """As restore tests in parallel do: each reaps first."""
-    labs.mkdir(parents=True)
-    done = threading.Event()
-    taken: list[str] = []
-
-    def keep_reaping():
-        while not done.is_set():
-            taken.extend(reap(labs))
-
-    reaper = threading.Thread(target=keep_reaping)
-    reaper.start()
-    try:
-        for _ in range(25):
-            with process_lab(labs, "app-files") as lab:
-                for number in range(40):
-                    (lab.data / str(number)).mkdir()
-    finally:
-        done.set()
-        reaper.join()
-    assert taken == []
     assert list(labs.iterdir()) == []
 
 
