@@ -47,11 +47,12 @@ class FilesProbe(ProbeKind[FilesOptions]):
     def check(self, restored: Restored, options: FilesOptions) -> Finding:
         """See `ProbeKind`."""
         path = restored.manifest_path()
+        found = _check_dump(restored) if path is None else _check_tree(restored, path)
         for required in options.required:
-            found = restored.inside(str(required))
-            if not found.exists() or (found.is_file() and not found.stat().st_size):
+            there = restored.inside(str(required))
+            if not there.exists() or (there.is_file() and not there.stat().st_size):
                 raise ProbeFailedError(f"{required} is required and is missing or empty")
-        return _check_dump(restored) if path is None else _check_tree(restored, path)
+        return found
 
 
 def _check_dump(restored: Restored) -> Finding:

@@ -149,5 +149,9 @@ def _fsck(repository: Path, name: str, references: References) -> None:
         (own / "packed-refs").write_text(f"# pack-refs with: sorted\n{lines}", encoding="utf-8")
         done = _git(own, "fsck", "--full", "--strict", "--no-dangling", "--no-progress")
     if done.returncode != 0:
-        faults = [line for line in (done.stderr + "\n" + done.stdout).splitlines() if line.strip()]
+        faults = [
+            line
+            for line in (done.stderr + "\n" + done.stdout).splitlines()
+            if line.strip() and not line.startswith("notice:")
+        ]
         raise ProbeFailedError(f"{name}: {'; '.join(faults[:3]) or done.reason}")
