@@ -85,8 +85,8 @@ def _places(homelab: Homelab) -> Iterator[Finding]:
             yield Finding(
                 what, f"{path}, {free / 2**30:.1f} GiB free" + ("" if path.exists() else ", made when needed")
             )
-    if homelab.settings.notifications:
-        yield Finding("notifications", "checked and not used: this version delivers no alerts")
+    for name in homelab.settings.notifications:
+        yield Finding(f"notifications.{name}", "alerts are posted to it while `run --schedule` runs")
 
 
 def _bucket(homelab: Homelab, what: str, place: Bucket) -> Finding:

@@ -30,12 +30,15 @@ contributors = ["./services.py"]
 
 # Where repositories are kept, one for each target; a policy without a destination uses "default". Better on
 # another disk or another machine than the data.
-#
-# In a bucket: location = "s3://bucket/prefix", and endpoint = "https://host:port", access_key and secret_key (given
-# like password), region (default "us-east-1"), ca = "FILE" (default: the system's certificates). The evidence takes
-# the same fields.
 [destinations.default]
 location = {backups}
+# For a bucket: location = "s3://bucket/prefix", and these. The keys are given like the password; `ca` is a file with
+# the certificates that the endpoint's is checked by. Defaults: region "us-east-1", ca the system's certificates.
+# endpoint = "https://s3.example.org:9000"
+# region = "us-east-1"
+# ca = "s3-ca.pem"
+# access_key = {{ file = "secrets/s3-access-key" }}
+# secret_key = {{ file = "secrets/s3-secret-key" }}
 # One of: file = "PATH", name = "FILE IN THE SECRETS DIRECTORY", command = ["PROGRAM", "ARGUMENT"], or env = "NAME"
 # (NAME_FILE and NAME_COMMAND are honoured first). The secret itself never stands here. No default.
 password = {{ file = "secrets/backup-password" }}
@@ -44,9 +47,15 @@ password = {{ file = "secrets/backup-password" }}
 # key away from them. No defaults.
 [evidence]
 location = {evidence}
+# For a bucket, as above:
+# endpoint = "https://s3.example.org:9000"
+# region = "us-east-1"
+# ca = "s3-ca.pem"
+# access_key = {{ file = "secrets/s3-access-key" }}
+# secret_key = {{ file = "secrets/s3-secret-key" }}
 key = {{ file = "secrets/evidence-key" }}
 
-# Where alerts go; checked and not used yet, this version delivers none. Default: none.
+# Webhooks that alerts are posted to, while `homelab backup run --schedule` runs. Default: none.
 # [notifications.phone]
 # url = {{ file = "secrets/notification-url" }}
 """

@@ -62,6 +62,8 @@ def run(targets: tuple[str, ...], everything: bool, schedule: bool, reread: bool
     from backup_orchestration.operations.backup import Wish
 
     if schedule:
+        if targets or everything or reread or new_repository:
+            raise UsageError("--schedule runs every declared policy", remedy="leave the other options away")
         from backup_orchestration.cli.daemon import run_daemon
 
         run_daemon()

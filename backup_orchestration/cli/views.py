@@ -68,7 +68,7 @@ def show_policies(*, as_json: bool) -> None:
         for name, found in parts.items():
             say(f"{kind:<12}  {name}: {found.origin}")
     for name in homelab.settings.notifications:
-        say(f"notification  {name}: checked and not used, this version delivers no alerts")
+        say(f"notification  {name}: alerts are posted to it")
     say("")
     say_table(
         [{key: str(row[key]) for key in ("target", "source", "provider", "cron", "rpo", "probes")} for row in rows]

@@ -82,7 +82,7 @@ class BackupPolicy(Frozen):
 
     Attributes:
         target: `<service>/<name>`, lower case letters, digits and dashes.
-        source: `Files`, `Sqlite` or `Dump`.
+        source: `Files`, `Sqlite`, `Dump` or `Export`.
         description: for people.
         provider: name of the provider.
         destination: name of a destination in the settings.
@@ -91,7 +91,7 @@ class BackupPolicy(Frozen):
         retention: what is kept.
         restore_test: when and how a snapshot is proved.
         rpo: the oldest that the newest verified data may be; default: the longest gap of `cron` x 1.5.
-        stand_in: the service is played by a stand-in, as in the example lab; shown wherever the target is listed.
+        stand_in: the service is played by a stand-in, as in the example lab; `policies` says so.
     """
 
     target: TargetName

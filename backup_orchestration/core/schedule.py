@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -15,12 +16,15 @@ from croniter import CroniterBadDateError, croniter
 _START = datetime(2024, 1, 1, tzinfo=UTC)
 _SPAN = timedelta(days=4 * 366)
 _DAY = timedelta(days=1)
+_RANDOM = re.compile(r"[rhRH](?![A-Za-z])")  # croniter would choose anew each time it is asked
 
 
 def check_cron(expression: str) -> str:
     """Return the expression if it is a five-field cron; raise ValueError naming what is wrong with it."""
     if len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is not a cron of five fields, e.g. '0 2 * * *'")
+    if any(_RANDOM.match(field) for field in expression.split()):
+        raise ValueError(f"{expression!r}: R and H mean another time with every look; write the numbers")
     if not croniter.is_valid(expression):
         raise ValueError(f"{expression!r} is not a valid cron, e.g. '0 2 * * *' is every night at two")
     try:

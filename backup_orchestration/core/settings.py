@@ -45,10 +45,10 @@ class EvidenceSettings(PlaceSettings):
 
 
 class NotificationSettings(Frozen):
-    """`[notifications.NAME]`. Checked, and not used yet: this version delivers no alerts, and says so.
+    """`[notifications.NAME]`: a webhook that alerts are posted to, as JSON.
 
     Attributes:
-        url: where the notifier's URL comes from; it usually holds a token.
+        url: where the webhook's URL comes from; it usually holds a token.
     """
 
     url: SecretRef

@@ -1,4 +1,4 @@
-"""What a policy protects: a directory tree, an SQLite database, or what a command prints.
+"""What a policy protects: a directory tree, an SQLite database, or what a command prints or writes.
 
 A source only says where the data is. How it is captured is `providers/capture.py`.
 """

@@ -4,7 +4,8 @@ homelab.toml, services.py     the settings and policies, as a person would write
 secrets/                      every secret, and nothing else
 services/<name>/              data of each service
 store/                        objects of the S3 store, as plain files
-state/                        Dagster's home and all other state of this installation
+dagster/                      Dagster's home
+labs/, staging/, locks/ …     other state of this installation, made when needed
 logs/                         output of every process
 run/                          what runs: process ids, ports
 """

@@ -94,14 +94,14 @@ class Homelab:
         )
         return self.provider(policy).open(policy, self.destinations[policy.destination], around)
 
-    def evidence(self) -> EvidenceStore:
-        """The evidence store.
+    def evidence(self, *, remember: bool = False) -> EvidenceStore:
+        """The evidence store; see there for `remember`.
 
         Raises:
             SecretError: its key is missing.
         """
         key = self.secrets.value(self.settings.evidence.key, "evidence.key")
-        return EvidenceStore(open_store(self.evidence_place, self.secrets), key)
+        return EvidenceStore(open_store(self.evidence_place, self.secrets), key, remember=remember)
 
 
 def load(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Homelab:

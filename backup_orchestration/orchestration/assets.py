@@ -12,7 +12,13 @@ from typing import Any
 
 import dagster as dg
 
-from backup_orchestration.core.errors import HomelabError, RepositoryMissingError, UnknownSnapshotError
+from backup_orchestration.core.errors import (
+    HomelabError,
+    RepositoryMissingError,
+    RepositoryUnreachableError,
+    StoreError,
+    UnknownSnapshotError,
+)
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Update
@@ -24,6 +30,10 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
 from backup_orchestration.orchestration.resources import ProviderResource
+
+# A store that does not answer now may answer in a minute; an empty source stays empty.
+_PASSING = (StoreError, RepositoryUnreachableError)
+_RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
 
 Assets = tuple[dg.AssetsDefinition, dg.AssetsDefinition, dg.AssetSpec]
 
@@ -47,6 +57,8 @@ def assets_of(homelab: Homelab, target: str, listener: Listener, *, wish: Wish =
 
 def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *, wish: Wish) -> dg.AssetsDefinition:
     target = policy.target
+    # A person who waits at the command line decides for himself; the night tries again where that may help.
+    retries = _RETRIES if type(listener) is Listener else None
     spec = dg.AssetSpec(
         names.target_key(target),
         description=policy.description or f"Snapshots of {target}, taken by {policy.provider}.",
@@ -55,7 +67,13 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         metadata={"cron": policy.cron, "timezone": policy.timezone, "destination": policy.destination},
     )
 
-    @dg.multi_asset(name=names.op_name("backup", target), specs=[spec], required_resource_keys={policy.provider})
+    @dg.multi_asset(
+        name=names.op_name("backup", target),
+        specs=[spec],
+        required_resource_keys={policy.provider},
+        pool=policy.slug,
+        retry_policy=retries,
+    )
     def backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
         partitions = names.partitions_name(target)
@@ -93,6 +111,7 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
         check_specs=[dg.AssetCheckSpec(names.CHECK, asset=key, blocking=True)],
         partitions_def=dg.DynamicPartitionsDefinition(name=names.partitions_name(target)),
         required_resource_keys={policy.provider},
+        pool=policy.slug,
     )
     def restore_test(
         context: dg.AssetExecutionContext,
@@ -144,11 +163,11 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
         yield
     except HomelabError as error:
         listener.failed(target, error)
-        raise dg.Failure(REDACTOR.clean(str(error))) from None
+        raise dg.Failure(REDACTOR.clean(str(error)), allow_retries=isinstance(error, _PASSING)) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
         wrapped = HomelabError(REDACTOR.clean(f"{type(error).__name__}: {error}"), remedy="this is a defect; report it")
         listener.failed(target, wrapped)
-        raise dg.Failure(str(wrapped)) from None
+        raise dg.Failure(str(wrapped), allow_retries=False) from None
 
 
 def _teller(context: dg.AssetExecutionContext, listener: Listener, target: str) -> Callable[[Update], None]:

@@ -1,11 +1,12 @@
 """What follows from evidence: a second restore test after a failed one, and alerts."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 
 import dagster as dg
 
-from backup_orchestration.core.evidence import Ledger
+from backup_orchestration.core.evidence import EvidenceStore
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
 from backup_orchestration.operations.follow_up import to_test_again
@@ -14,15 +15,18 @@ from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.history import failed_runs
 
+Store = Callable[[], EvidenceStore]
+
 _INTERVAL_SECONDS = 30
 
 
 def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
-    """All sensors of an installation."""
-    return [_follow_up(homelab, targets), _alerts(homelab, targets)]
+    """All sensors of an installation. They live as long as the code server, so what they have read is remembered."""
+    store = cache(lambda: homelab.evidence(remember=True))
+    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store)]
 
 
-def _follow_up(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
+def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:
     selection = dg.AssetSelection.assets(*(names.verified_key(target) for target in targets))
 
     @dg.sensor(
@@ -33,9 +37,8 @@ def _follow_up(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
         description="After a failed restore test, tests the recovery point again: snapshots share data.",
     )
     def again(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
-        store = homelab.evidence()
         for target in targets:
-            ledger = store.ledger(target, homelab.policy(target).destination)
+            ledger = store().ledger(target, homelab.policy(target).destination)
             last = ledger.records[-1] if ledger.records else None
             if last is None or last.passed:
                 continue
@@ -51,7 +54,7 @@ def _follow_up(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
     return again
 
 
-def _alerts(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
+def _alerts(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:
     @dg.sensor(
         name="alerts",
         minimum_interval_seconds=_INTERVAL_SECONDS,
@@ -60,7 +63,7 @@ def _alerts(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefinition:
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         before = _before(context.cursor)
-        now = _states(homelab, context.instance, targets)
+        now = _states(homelab, store(), context.instance, targets)
         found = alerts_between(before, now)
         for alert in found:
             context.log.warning(alert.text)
@@ -77,13 +80,14 @@ def _before(cursor: str | None) -> Mapping[str, State]:
     return {target: State(*state) for target, state in json.loads(cursor).items()} if cursor else {}
 
 
-def _states(homelab: Homelab, instance: dg.DagsterInstance, targets: Sequence[str]) -> Mapping[str, State]:
-    store = homelab.evidence()
+def _states(
+    homelab: Homelab, store: EvidenceStore, instance: dg.DagsterInstance, targets: Sequence[str]
+) -> Mapping[str, State]:
     failed = failed_runs(instance, targets)
     states = {}
     for target in targets:
         policy = homelab.policy(target)
-        ledger: Ledger = store.ledger(target, policy.destination)
+        ledger = store.ledger(target, policy.destination)
         keys = instance.get_dynamic_partitions(names.partitions_name(target))
         found = assess_known(policy, keys, ledger, homelab.now())
         states[target] = state_of(found, failed[target].at if target in failed else None)

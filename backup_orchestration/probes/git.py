@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,7 +60,7 @@ class GitProbe(ProbeKind[NoOptions]):
             repository = restored.inside(str(_root(restored.policy) / name))
             if not (repository / "objects").is_dir():
                 raise ProbeFailedError(f"{name} is missing")
-            _require_borrowed_inside(repository, restored.root)
+            _require_inside(repository / "objects", restored.root)
             _require_references(repository, name, references, restored)
             _fsck(repository, name, references)
             count += len(references)
@@ -94,15 +95,29 @@ def _references(listing: str) -> dict[str, str]:
     return {name: identity for identity, _, name in (line.partition(" ") for line in listing.splitlines())}
 
 
-def _require_borrowed_inside(repository: Path, lab: Path) -> None:
-    """Forks borrow objects of other repositories; leading out of the lab, that would be foreign data."""
-    path = repository / "objects" / "info" / "alternates"
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        borrowed = (repository / "objects" / line).resolve()
-        if line and not line.startswith("#") and not borrowed.is_relative_to(lab.resolve()):
-            raise ProbeFailedError(f"{repository.name} borrows objects from {line}, outside of what was restored")
+def _require_inside(objects: Path, lab: Path) -> None:
+    """Forks borrow objects of other repositories, and links point anywhere; outside of the lab it is foreign data."""
+    waiting, seen = [objects], set()
+    while waiting:
+        directory = waiting.pop()
+        if directory.resolve() in seen:
+            continue
+        seen.add(directory.resolve())
+        for path in chain([directory], directory.rglob("*")):
+            if not path.resolve().is_relative_to(lab.resolve()):
+                name = f"/{path.relative_to(lab)}" if path.is_relative_to(lab) else str(path)
+                raise ProbeFailedError(f"objects are taken from {name}, outside of what was restored")
+        waiting += _borrowed(directory)
+
+
+def _borrowed(objects: Path) -> Iterator[Path]:
+    path = objects / "info" / "alternates"
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+            if line and not line.startswith("#"):
+                if line.startswith('"'):  # git would unquote it
+                    raise ProbeFailedError(f"objects are taken from {line}, which is not looked into")
+                yield (objects.resolve() / line).resolve()
 
 
 def _require_references(repository: Path, name: str, recorded: References, restored: Restored) -> None:

@@ -67,10 +67,12 @@ def _inspect(path: Path, name: str) -> Mapping[str, int]:
     """Row counts of a database that passed its integrity check."""
     if not path.is_file():
         raise ProbeFailedError(f"{name} is missing")
-    # Immutable: no journal is looked for and nothing is written beside it, unless one was restored with it.
-    alone = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    # With a journal restored beside it, the database is opened as after a crash: it is rolled back in the lab, or
+    # brought forward. Alone it is immutable: nothing is looked for, and nothing written.
+    journals = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
+    mode = "mode=rw" if any(journal.exists() for journal in journals) else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro{alone}", uri=True)) as database:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as database:
             database.execute("PRAGMA trusted_schema = OFF")
             database.execute("PRAGMA cell_size_check = ON")
             verdict = [str(row[0]) for row in database.execute("PRAGMA integrity_check(10)")]

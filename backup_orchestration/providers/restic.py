@@ -34,6 +34,7 @@ from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
@@ -130,15 +131,30 @@ class ResticRepository(Repository):
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
-        with self._around.secrets.file(self._destination.password, self._what()) as file:
-            own = self._around.secrets.path(self._destination.password)
-            password = str(own) if own else f"<a file with the secret of {self._what()}>"
-            del file
+        password = self._secret_file(self._destination.password, self._what())
         return (
             f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
             f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
+            *self._access_commands(),
             f"restic restore {snapshot.snapshot_id} --target ./restored --verify",
         )
+
+    def _access_commands(self) -> Iterator[str]:
+        """By which a person opens a bucket; no secret stands in them."""
+        place = self._place
+        if isinstance(place, Directory):
+            return
+        for variable, field in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")):
+            file = self._secret_file(getattr(place, field), f"{place.name}.{field}")
+            yield f'export {variable}="$(cat {shlex.quote(file)})"'
+        yield f"export AWS_DEFAULT_REGION={shlex.quote(place.region)}"
+        if place.ca:
+            yield f"export RESTIC_CACERT={shlex.quote(str(place.ca))}"
+
+    def _secret_file(self, ref: SecretRef, what: str) -> str:
+        """Where a person finds a secret."""
+        own = self._around.secrets.path(ref)
+        return str(own) if own else f"<a file with the secret of {what}>"
 
     @contextmanager
     def _cli(self, repository: str | None = None, *, cached: bool = True) -> Iterator[ResticCli]:

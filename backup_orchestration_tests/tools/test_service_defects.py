@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
 import threading
@@ -110,12 +111,27 @@ def borrowing_from_outside(tree):
     path.write_text("/etc\n")
 
 
+def borrowing_from_a_borrower(tree):
+    objects, between = tree.root / seed.REPOSITORIES[2] / "objects", tree.root / "between"
+    (between / "info").mkdir(parents=True)
+    (between / "info" / "alternates").write_text("/etc\n")
+    (objects / "info" / "alternates").write_text(f"{os.path.relpath(between, objects)}\n")
+
+
+def objects_behind_a_link(tree):
+    objects = tree.root / seed.REPOSITORIES[2] / "objects"
+    shutil.rmtree(objects)
+    objects.symlink_to("/etc")
+
+
 DEFECTS = {
     "reference moved": ("gitlab/repositories", moved_reference, "git", "refs/heads/main is at"),
     "object missing": ("gitlab/repositories", lost_object, "git", "missing"),
     "loose object corrupted": ("gitlab/repositories", corrupted_object, "git", "corrupt"),
     "repository gone": ("gitlab/repositories", at(seed.REPOSITORIES[0], shutil.rmtree), "git", "is missing"),
     "borrows from outside": ("gitlab/repositories", borrowing_from_outside, "git", "outside of what was restored"),
+    "borrows from a borrower": ("gitlab/repositories", borrowing_from_a_borrower, "git", "outside of what was restored"),
+    "objects behind a link": ("gitlab/repositories", objects_behind_a_link, "git", "outside of what was restored"),
     "key not matching": ("certs/ca", foreign(["wildcard.key"]), "certificate", "wildcard.key is not the key of"),
     "authority's key not matching": ("certs/ca", foreign(["ca.key"]), "certificate", "ca.key is not the key of"),
     "chain broken": ("certs/ca", foreign(["ca.pem", "ca.key"]), "certificate", "the chain is broken"),

@@ -1,0 +1,106 @@
+"""Acceptance: the daemon alone takes a snapshot, proves it, and tells of a defect. Real daemon, real webhook."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from backup_orchestration.core.errors import HomelabError
+
+pytestmark = [pytest.mark.tools, pytest.mark.slow, pytest.mark.usefixtures("restic")]
+
+POLICY = (
+    'BackupPolicy(target="app/files", source=Files(path=str(HERE / "data")), cron="* * * * *",'
+    ' restore_test=RestoreTest(cron="* * * * *"))'
+)
+LIMIT_SECONDS = 240
+
+
+class Webhook(ThreadingHTTPServer):
+    """Keeps the events it is sent."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        self.events = []
+        super().__init__(("127.0.0.1", 0), _Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.events += body["events"]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def webhook():
+    server = Webhook()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def until(deadline, what, found):
+    while time.monotonic() < deadline:
+        if value := found():
+            return value
+        time.sleep(1)
+    raise AssertionError(f"not within {LIMIT_SECONDS} s: {what}")
+
+
+def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
+    settings = (site.root / "homelab.toml").read_text()
+    url = f"http://127.0.0.1:{webhook.server_address[1]}/hook?token=canary-0815"
+    (site.root / "secrets" / "url").write_text(url)
+    (site.root / "homelab.toml").write_text(f'{settings}[notifications.test]\nurl = {{ file = "secrets/url" }}\n')
+    site.declare(POLICY)
+    (site.root / "data" / "large").write_bytes(os.urandom(200_000))
+    argv = [sys.executable, "-m", "backup_orchestration.cli.main", "backup", "run", "--schedule"]
+    log = (site.root / "daemon.log").open("wb")
+    deadline = time.monotonic() + LIMIT_SECONDS
+    daemon = subprocess.Popen(argv, cwd=site.root, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        verified = until(deadline, "a verified snapshot", lambda: _verified(site))
+        damage(site)
+        failed = until(deadline, "the alert", lambda: events(webhook, "restore test failed"))
+    finally:
+        os.killpg(daemon.pid, signal.SIGTERM)
+        daemon.wait(30)
+        log.close()
+    assert verified
+    assert failed[0]["target"] == "app/files"
+    assert "damaged or missing in the repository" in failed[0]["reason"]
+    assert b"canary-0815" not in (site.root / "daemon.log").read_bytes()
+
+
+def events(webhook, kind):
+    return [event for event in webhook.events if event["event"] == kind]
+
+
+def _verified(site):
+    try:
+        point = site.judge().recovery_point
+    except HomelabError:
+        return None  # the repository is being made
+    return point
+
+
+def damage(site):
+    """In every snapshot's largest pack, so that whichever is tested next is red."""
+    pack = max(site.packs(), key=lambda path: path.stat().st_size)
+    pack.chmod(0o600)
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.write_bytes(content)
