@@ -131,7 +131,7 @@ class FakeRepository(Repository):
         told = behaviour(self._policy.target)
         if "restore_error" in told:
             raise RuntimeError(told["restore_error"])
-        append("restored.jsonl", key=snapshot.key, lab=str(into.directory))
+        append("restored.jsonl", key=snapshot.key, pid=os.getpid())
         if "restore_child" in told:
             check(Command(told["restore_child"], 300))
         shutil.copytree(self._path / "snapshots" / snapshot.snapshot_id / "tree", into.directory, symlinks=True,

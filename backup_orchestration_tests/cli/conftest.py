@@ -73,7 +73,7 @@ class Started:
                 env={key: os.environ[key] for key in ("PATH", "HOME", "HOMELAB_TOOLS") if key in os.environ},
             )  # fmt: skip
 
-    def end(self, seconds=60):
+    def end(self, seconds=150):
         """Wait for its exit code."""
         return self.process.wait(seconds)
 
@@ -101,7 +101,7 @@ def start(site):
 def until():
     """Wait for something to become true, and return it."""
 
-    def wait(condition, seconds=40):
+    def wait(condition, seconds=90):
         deadline = time.monotonic() + seconds
         while not (found := condition()):
             assert time.monotonic() < deadline, "it did not happen in time"

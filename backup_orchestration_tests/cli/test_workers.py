@@ -3,6 +3,7 @@
 import os
 import signal
 
+import pytest
 from fakes import alive, behave, make_fake, policy, records
 
 from backup_orchestration.operations.status import judge
@@ -128,16 +129,19 @@ def test_sigterm_during_a_restore_test_leaves_no_lab(fake, start, until):
     assert judge(fake.homelab, "app/files").protection == "never"
 
 
-def test_a_killed_command_takes_worker_and_tool_with_it(fake, start, until):
-    """SIGKILL runs no clean-up: the kernel stops the worker, and the next restore test clears the lab."""
+@pytest.mark.parametrize("victim", ["command", "worker"])
+def test_a_kill_takes_the_tool_along_and_the_next_test_clears_the_lab(fake, start, until, victim):
+    """SIGKILL lets its victim put nothing away: the kernel stops what it had started, the next test clears up."""
     fake.backup()
     mark = fake.root / "tool-pid"
     behave(fake, app_files={"restore_child": ["/bin/sh", "-c", f"echo $$ > {mark}; exec sleep 300"]})
     command = start("backup", "restore-test", "--all")
     tool = int(until(lambda: mark.exists() and mark.read_text()))
-    os.kill(command.process.pid, signal.SIGKILL)
-    command.end()
-    until(lambda: not alive(tool))
+    (worker,) = {item["pid"] for item in records(fake, "restored.jsonl")}
+    os.kill(command.process.pid if victim == "command" else worker, signal.SIGKILL)
+    assert command.end() == (-9 if victim == "command" else 1)
+    until(lambda: not alive(tool) and not alive(worker))
+    assert victim == "command" or len(labs(fake)) == 1
     behave(fake)
     assert fake.cli("backup", "restore-test", "--all").returncode == 0
     assert not labs(fake)

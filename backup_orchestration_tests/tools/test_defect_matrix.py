@@ -42,6 +42,7 @@ def make_database(path):
     with closing(sqlite3.connect(path)) as live, live:
         live.execute("CREATE TABLE users (a INTEGER PRIMARY KEY, b)")
         live.execute("CREATE TABLE notes (a INTEGER PRIMARY KEY, b)")
+        live.execute("CREATE INDEX by_b ON notes (b)")
         live.executemany("INSERT INTO users (b) VALUES (?)", [(f"user {n}",) for n in range(50)])
         live.executemany("INSERT INTO notes (b) VALUES (?)", [(f"note {n}",) for n in range(20)])
 
@@ -137,11 +138,14 @@ def _after_the_copy(sql):
     return copied
 
 
-def _damaged_page(source, copy):
+def _damaged_index(source, copy):
+    """Every table can be read and counted; the index speaks of a row that is not there."""
     rows = capture_copy(source, copy)
-    content = bytearray(copy.read_bytes())
-    content[4096 + 100 : 4096 + 400] = b"\xff" * 300
-    copy.write_bytes(content)
+    with closing(sqlite3.connect(copy)) as database:
+        (page,) = database.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'by_b'").fetchone()
+    content = copy.read_bytes()
+    at = content.index(b"note 7", (page - 1) * 4096)
+    copy.write_bytes(content[:at] + b"note x" + content[at + 6 :])
     return rows
 
 
@@ -153,7 +157,7 @@ CAPTURES = {
     "table empty": (_after_the_copy("DELETE FROM notes"), "table notes has 0 rows, 20 were captured"),
     "table gone": (_after_the_copy("DROP TABLE notes"), "table notes has 0 rows, 20 were captured"),
     "row too many": (_after_the_copy("INSERT INTO notes (b) VALUES (1)"), "table notes has 21 rows, 20 were"),
-    "damaged page": (_damaged_page, "app.db"),
+    "damaged index": (_damaged_index, "app.db is damaged: "),
 }
 
 

@@ -34,8 +34,8 @@ def test_what_printed_nothing_is_named():
 
 
 def test_a_program_that_is_not_there_is_named():
-    done = dumped("no-such-dump")
-    assert (done.returncode, done.reason) == (127, "no-such-dump cannot be started: No such file or directory")
+    done = dumped("/nowhere/pg_dump")
+    assert (done.returncode, done.reason) == (127, "/nowhere/pg_dump cannot be started: No such file or directory")
 
 
 def test_the_dump_does_not_get_the_secrets_of_the_tool():
