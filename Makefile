@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo test lint clean force
+.PHONY: help setup install demo ui test lint clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -38,8 +38,11 @@ install: ## Install into INTO/.venv, a folder of your own: make install INTO=DIR
 		"$$uv" sync --frozen --inexact --no-dev --no-editable --python "$(PYTHON)"
 	cd "$(INTO)" && .venv/bin/homelab backup doctor --install
 
-demo: setup ## Run the demonstration in a throw-away homelab
+demo: setup ## Run the demonstration on the example lab, and leave the lab up
 	$(BIN)/homelab devlab demo
+
+ui: setup ## Start the example lab and say where Dagster's page is
+	$(BIN)/homelab devlab up
 
 test: setup ## Run the tests, and hold core/ and providers/ to 90 % coverage each
 	$(BIN)/pytest -n 2 --dist loadgroup --cov=backup_orchestration --cov-report=

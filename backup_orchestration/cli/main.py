@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +194,11 @@ def main() -> None:
         for line in str(error).splitlines():
             click.echo(f"{'error' if isinstance(error, UsageError) else 'failed'}: {REDACTOR.clean(line)}", err=True)
         sys.exit(error.exit_code)
+    except Exception:  # noqa: BLE001 - a defect; its traceback may hold a secret
+        for line in traceback.format_exc().splitlines():
+            click.echo(REDACTOR.clean(line), err=True)
+        click.echo("failed: this is a defect of homelab; report it with the lines above", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Meilisearch: a dump by its API, with the documents of each index counted before it."""
+"""Meilisearch: a dump by its API, with the documents of each index counted before and after it."""
 
 from __future__ import annotations
 

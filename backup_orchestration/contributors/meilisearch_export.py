@@ -27,7 +27,7 @@ _ANSWER_SECONDS = 30
 def main(url: str, dumps: Path, key_file: Path | None, timeout: float) -> None:
     """Dump the Meilisearch at URL, which writes into DUMPS, into the working directory."""
     key = key_file.read_text(encoding="utf-8").strip() if key_file else None
-    counts = {name: index["numberOfDocuments"] for name, index in _ask(url, key, "GET", "/stats")["indexes"].items()}
+    before = _counts(url, key)
     task = _ask(url, key, "POST", "/dumps")["taskUid"]
     deadline = time.monotonic() + timeout
     while (answer := _ask(url, key, "GET", f"/tasks/{task}"))["status"] not in ("succeeded", "failed", "canceled"):
@@ -39,7 +39,13 @@ def main(url: str, dumps: Path, key_file: Path | None, timeout: float) -> None:
     dump = dumps / f"{answer['details']['dumpUid']}.dump"
     shutil.copyfile(dump, dump.name)
     dump.unlink()
+    counts = {"before": before, "after": _counts(url, key)}
     Path("counts.json").write_text(json.dumps(counts, sort_keys=True), encoding="utf-8")
+
+
+def _counts(url: str, key: str | None) -> dict[str, int]:
+    """Documents by index."""
+    return {name: index["numberOfDocuments"] for name, index in _ask(url, key, "GET", "/stats")["indexes"].items()}
 
 
 def _ask(url: str, key: str | None, method: str, path: str) -> Any:

@@ -36,7 +36,7 @@ def play(directory: Path) -> int:
         HomelabError: something did not go as it must.
     """
     stage = _Stage(devlab_of(directory))
-    stage.title("An example lab: an S3 store, and stand-ins for four services that are written all the while")
+    stage.title("An example lab: an S3 store, and stand-ins for four services, three of them written all the while")
     lab.up(stage.paths, click.echo)
     _prove(stage)
     newest, pack = _damage(stage)

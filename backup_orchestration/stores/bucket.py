@@ -64,7 +64,10 @@ class BucketObjects:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Objects`."""
-        self._ask(lambda: self._client.put_object(Bucket=self._place.bucket, Key=self._key(name), Body=data), name)
+        try:
+            self._ask(lambda: self._client.put_object(Bucket=self._place.bucket, Key=self._key(name), Body=data), name)
+        except KeyError:
+            raise StoreError(f"{self._place}: there is no such bucket", remedy="make the bucket first") from None
 
     def delete(self, name: str) -> None:
         """See `Objects`."""

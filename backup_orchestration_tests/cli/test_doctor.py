@@ -30,7 +30,7 @@ def test_all_is_well(site, say, restic):
     shown = "\n".join(lines(said))
     assert f"settings: {site.root / 'homelab.toml'}, 1 policies" in shown
     assert "restic: 0." in shown and str(restic) in shown
-    for what in ("destinations.default.location", "evidence.location", "home"):
+    for what in ("destinations.default", "evidence", "home"):
         assert f"{what}: {site.root}" in shown
     assert "GiB free, made when needed" in shown
 
@@ -87,14 +87,14 @@ def test_a_place_that_cannot_be_written(site, say):
     place = site.root / "backups"
     place.mkdir(mode=0o500)
     said = say("backup", "doctor")
-    assert said.code == 1 and f"MISSING  destinations.default.location: {place} cannot be written" in said.out
+    assert said.code == 1 and f"MISSING  destinations.default: {place} cannot be written" in said.out
 
 
-def test_notifications_are_said_to_be_unused(site, say):
+def test_it_says_when_a_webhook_is_told(site, say):
     settings = site.root / "homelab.toml"
     (site.root / "secrets" / "url").write_text("https://token@host.invalid")
     settings.write_text(settings.read_text() + '[notifications.phone]\nurl = { file = "secrets/url" }\n')
     said = say("backup", "doctor")
-    assert "notifications: checked and not used" in said.out
+    assert "ok       notifications.phone: alerts are posted to it while `run --schedule` runs" in said.out
     assert "token" not in said.out
     assert Path(site.root / ".homelab").exists() is False

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from backup_orchestration.core.destination import DestinationSettings
+from backup_orchestration.core.places import Directory
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.settings import EvidenceSettings, NotificationSettings, Settings
 from backup_orchestration.homelab.load import load
@@ -35,7 +36,7 @@ def test_what_it_wrote_loads(empty, say):
     (empty / "services.py").write_text(SERVICES)
     homelab = load(empty / "homelab.toml", {})
     assert list(homelab.policies) == ["app/files"]
-    assert homelab.destinations["default"].location == empty / "backups"
+    assert homelab.destinations["default"].place == Directory(empty / "backups")
     assert str(homelab.evidence_place) == str(empty / "backups" / "evidence")
     assert homelab.home == empty / ".homelab"
 
@@ -44,7 +45,7 @@ def test_backups_on_another_disk_with_an_awkward_name(empty, say, tmp_path):
     place = tmp_path / 'disk "two" \\ ü'
     assert say("init", "--backups", str(place)).code == 0
     (empty / "services.py").write_text(SERVICES)
-    assert load(empty / "homelab.toml", {}).destinations["default"].location == place
+    assert load(empty / "homelab.toml", {}).destinations["default"].place == Directory(place)
 
 
 def test_secrets_are_private_long_and_not_shown(empty, say):

@@ -24,20 +24,20 @@ WRONG = {
     "ambiguous": ["backup", "run", "--target", "db"],
     "ambiguous to show": ["backup", "status", "--target", "db"],
     "one snapshot of many targets": ["backup", "restore-test", "--all", "--snapshot", "20200101T000000Z-deadbeef"],
+    "all on schedule": ["backup", "run", "--schedule", "--all"],
+    "one on schedule": ["backup", "run", "--schedule", "--target", "app/files"],
+    "reread on schedule": ["backup", "run", "--schedule", "--reread"],
+    "no such lab verb": ["devlab", "restart"],
     "unknown snapshot": ["backup", "restore-test", "--target", "app/files", "--snapshot", "20200101T000000Z-deadbeef"],
 }
 NOT_BUILT = [
     *(["backup", verb] for verb in ("restore", "prune", "reconcile", "kit", "runbook", "report")),
     ["backup", "restore", "--target", "app/files", "--into", "/somewhere"],
     ["backup", "prune", "--all", "--dry-run"],
-    ["backup", "run", "--schedule"],
-    ["backup", "run", "--schedule", "--all"],
-    *(["devlab", verb] for verb in ("up", "down", "status")),
-    ["devlab", "down", "--purge"],
-    ["devlab", "status", "--json"],
 ]
 NEED_SETTINGS = [
     ["backup", "run", "--all"],
+    ["backup", "run", "--schedule"],
     ["backup", "restore-test", "--all"],
     ["backup", "list"],
     ["backup", "status", "--json"],
@@ -107,7 +107,7 @@ def test_broken_settings(fake, say, text):
 
 def test_settings_without_any_policy(site, say):
     site.declare()
-    for arguments in NEED_SETTINGS[:4]:
+    for arguments in NEED_SETTINGS[:5]:
         assert "declares no policy" in complaint(say(*arguments))
 
 

@@ -130,7 +130,12 @@ DEFECTS = {
     "loose object corrupted": ("gitlab/repositories", corrupted_object, "git", "corrupt"),
     "repository gone": ("gitlab/repositories", at(seed.REPOSITORIES[0], shutil.rmtree), "git", "is missing"),
     "borrows from outside": ("gitlab/repositories", borrowing_from_outside, "git", "outside of what was restored"),
-    "borrows from a borrower": ("gitlab/repositories", borrowing_from_a_borrower, "git", "outside of what was restored"),
+    "borrows from a borrower": (
+        "gitlab/repositories",
+        borrowing_from_a_borrower,
+        "git",
+        "outside of what was restored",
+    ),
     "objects behind a link": ("gitlab/repositories", objects_behind_a_link, "git", "outside of what was restored"),
     "key not matching": ("certs/ca", foreign(["wildcard.key"]), "certificate", "wildcard.key is not the key of"),
     "authority's key not matching": ("certs/ca", foreign(["ca.key"]), "certificate", "ca.key is not the key of"),

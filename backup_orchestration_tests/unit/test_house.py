@@ -44,7 +44,7 @@ REFUSED = [
     ["backup", "status", "--target", "app/nothing"],
     ["backup", "run", "--all", "--schedule"],
     ["backup", "restore", "--target", "app/a"],
-    ["devlab", "up"],
+    ["devlab", "sideways"],
 ]
 
 

@@ -63,8 +63,8 @@ def test_paths_are_relative_to_the_settings_and_not_to_where_one_stands(site, mo
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     homelab = site.homelab
     assert homelab.home == site.root / ".homelab"
-    assert homelab.destinations["default"].location == site.root / "backups"
-    assert homelab.evidence_location == site.root / "evidence"
+    assert str(homelab.destinations["default"].place) == str(site.root / "backups")
+    assert str(homelab.evidence_place) == str(site.root / "evidence")
     assert list(homelab.policies) == ["app/files"]
 
 
