@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
         directories: list[Path] = [Path(only)]
     else:
         directories = [Path(entry) for entry in env.get("PATH", os.defpath).split(os.pathsep) if entry]
+        directories.append(Path(sys.executable).parent)  # what pip installed beside us, such as rclone
         directories += sorted(unpack_directory(env).glob(f"{name}-*"), reverse=True)
     for directory in directories:
         path = (directory / name).absolute()

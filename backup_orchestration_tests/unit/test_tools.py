@@ -132,3 +132,15 @@ def test_by_default_this_process_is_asked(monkeypatch, tmp_path):
     assert find(NEEDED).path == mine
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert tools.unpack_directory() == tmp_path / "homelab/tools"
+
+
+def test_what_pip_installed_beside_the_interpreter_is_found_without_a_path(tmp_path, monkeypatch):
+    """`.venv/bin/homelab` is called by its path; the tools that came with it are in the same folder."""
+    beside = tmp_path / "venv" / "bin"
+    beside.mkdir(parents=True)
+    program = beside / "rclone"
+    program.write_text("#!/bin/sh\necho rclone v1.75.2\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(tools.sys, "executable", str(beside / "python"))
+    needed = tools.Requirement("rclone", (1, 65), ("version",), r"rclone v(\d+\.\d+\.\d+)")
+    assert tools.find(needed, {"PATH": "", "HOME": str(tmp_path)}).path == program
