@@ -104,6 +104,16 @@ def status(targets: tuple[str, ...], as_json: bool) -> None:
 
 
 @backup.command()
+@target_option
+@json_option
+def ledger(targets: tuple[str, ...], as_json: bool) -> None:
+    """Name what Dagster shows and evidence does not bear out; exit code 1 if there is any."""
+    from backup_orchestration.cli.ledger import show_ledger
+
+    sys.exit(show_ledger(targets, as_json=as_json))
+
+
+@backup.command()
 @json_option
 def policies(as_json: bool) -> None:
     """Show what was loaded, and from where."""

@@ -2,6 +2,7 @@
 
 Dagster's freshness reads the timestamp of the latest materialization and nothing else. So the recovery point is
 reported with its snapshot's own `taken_at`, and reported anew whenever it may have changed, also to an older one.
+While a target is suspect its point is void: it is stamped older than any RPO, until it has passed a test again.
 Stamping an event is not public API: it is done here and nowhere else, and `test_recovery_point.py` holds it.
 """
 
@@ -15,11 +16,15 @@ from dagster._core.definitions.events import AssetMaterialization
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.status import Assessment, Protection
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration import names
 
-# Older than any RPO: the recovery point of a target of which nothing is verified any more.
+# The job name by which these reports are told from those of a person.
+REPORTER = "recompute_recovery_point"
+
+# Older than any RPO: the recovery point of a target of which nothing is verified any more, or is void.
 _NEVER = datetime(1970, 1, 2, tzinfo=UTC)
 
 
@@ -29,7 +34,13 @@ def recompute_recovery_point(homelab: Homelab, instance: dg.DagsterInstance, tar
     Raises:
         HomelabError: its repository or its evidence cannot be read; nothing was reported.
     """
-    report_recovery_point(instance, target, judge(homelab, target).recovery_point, run_id)
+    found = judge(homelab, target)
+    report_recovery_point(instance, target, standing_point(found), run_id)
+
+
+def standing_point(found: Assessment) -> Snapshot | None:
+    """The recovery point that may be shown as one: none while the target is suspect."""
+    return None if found.protection is Protection.SUSPECT else found.recovery_point
 
 
 def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snapshot | None, run_id: str) -> None:
@@ -46,13 +57,13 @@ def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snap
         metadata["taken_at"] = dg.MetadataValue.timestamp(point.taken_at)
     materialization = AssetMaterialization(
         asset_key=names.recovery_point_key(target),
-        description=f"recovery point {point.key}" if point else "no verified snapshot exists",
+        description=f"recovery point {point.key}" if point else "no verified snapshot that is not suspect",
         metadata=metadata,
     )
     event = DagsterEvent(
         event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
         event_specific_data=StepMaterializationData(materialization),
-        job_name="recompute_recovery_point",
+        job_name=REPORTER,
     )
     taken_at = point.taken_at if point else _NEVER
     instance.report_dagster_event(event, run_id=run_id, timestamp=taken_at.timestamp())

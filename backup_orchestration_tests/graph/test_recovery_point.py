@@ -46,12 +46,18 @@ def test_testing_an_older_snapshot_does_not_move_the_point_back(graph):
     assert graph.point()[0] == new.key
 
 
-def test_the_point_falls_back_when_its_snapshot_rots(graph):
+def test_the_point_is_void_until_it_has_passed_again_when_a_newer_one_rots(graph):
+    """Snapshots share data: the older pass may be of data that has rotted as well."""
     old, new = taken(graph.site, ago(hours=9)), taken(graph.site, ago(hours=2))
     assert graph.restore_test(old.key) and graph.restore_test(new.key)
     damage(graph.site, new)
     assert not graph.restore_test(new.key)
+    key, timestamp = graph.point()
+    assert key == "none" and timestamp < ago(days=365 * 40).timestamp()
+    assert graph.freshness() == "FAIL"
+    assert graph.restore_test(old.key)
     assert graph.point() == (old.key, pytest.approx(old.taken_at.timestamp(), abs=0.001))
+    assert graph.freshness() == "PASS"
 
 
 def test_the_point_falls_back_when_its_snapshot_vanishes(graph):

@@ -1,15 +1,13 @@
 """Acceptance: the daemon alone takes a snapshot, proves it, and tells of a defect. Real daemon, real webhook."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from webhook import listening
 
 from backup_orchestration.core.errors import HomelabError
 
@@ -22,34 +20,10 @@ POLICY = (
 LIMIT_SECONDS = 240
 
 
-class Webhook(ThreadingHTTPServer):
-    """Keeps the events it is sent."""
-
-    daemon_threads = True
-
-    def __init__(self):
-        self.events = []
-        super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.events += body["events"]
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture
 def webhook():
-    server = Webhook()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with listening() as server:
+        yield server
 
 
 def until(deadline, what, found):
@@ -62,8 +36,7 @@ def until(deadline, what, found):
 
 def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
     settings = (site.root / "homelab.toml").read_text()
-    url = f"http://127.0.0.1:{webhook.server_address[1]}/hook?token=canary-0815"
-    (site.root / "secrets" / "url").write_text(url)
+    (site.root / "secrets" / "url").write_text(f"{webhook.url}?token=canary-0815")
     (site.root / "homelab.toml").write_text(f'{settings}[notifications.test]\nurl = {{ file = "secrets/url" }}\n')
     site.declare(POLICY)
     (site.root / "data" / "large").write_bytes(os.urandom(200_000))
