@@ -39,6 +39,7 @@ def lab(tmp_path_factory, restic):
         try:
             found.cli("devlab", "up")
             found.url = json.loads(found.cli("devlab", "status", "--json"))["ui_url"]
+            found.stop_schedules()
             yield found
         finally:
             found.cli("devlab", "down", "--purge")

@@ -18,19 +18,23 @@ from backup_orchestration.homelab.load import Homelab, load
 
 LOCATION = "backup_orchestration.definitions"
 RPO = timedelta(hours=36)
-# Nothing of this target runs by itself.
 POLICY = """\
 from datetime import timedelta
 from pathlib import Path
-from backup_orchestration import BackupPolicy, Files, RestoreTest
-NEVER = "0 0 29 2 *"
+from backup_orchestration import BackupPolicy, Files
 class App:
     def policies(self):
         files = Files(path=Path(__file__).parent / "data")
-        test = RestoreTest(cron=NEVER)
-        return [BackupPolicy(target="app/files", source=files, cron=NEVER, restore_test=test, rpo=timedelta(hours=36))]
+        return [BackupPolicy(target="app/files", source=files, rpo=timedelta(hours=36))]
 contributor = App()
 """
+
+
+_SCHEDULES = """
+query ($repository: RepositorySelector!) {
+  schedulesOrError(repositorySelector: $repository) { ... on Schedules { results { scheduleState { id } } } }
+}"""
+_STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 
 
 @dataclass
@@ -84,6 +88,14 @@ class Lab:
         pack.write_bytes(content)
         return key
 
+    def stop_schedules(self):
+        """So that nothing runs but what a test asks for, whatever the time of day."""
+        found = self.ask(
+            _SCHEDULES, repository={"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
+        )
+        for schedule in found["schedulesOrError"]["results"]:
+            self.ask(_STOP_SCHEDULE, id=schedule["scheduleState"]["id"])
+
     def ask(self, query, **variables):
         """Ask Dagster's page as its own JavaScript does."""
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -94,7 +106,7 @@ class Lab:
         return found["data"]
 
 
-def until(found, what, seconds=120):
+def until(found, what, seconds=240):
     """Wait for something to become true, and return it."""
     deadline = time.monotonic() + seconds
     while not (value := found()):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from selenium import webdriver
@@ -69,6 +70,15 @@ class Page:
             return text if all(word in text for word in words) else None
 
         return self._wait(all_there, f"{words} cannot be read", seconds)
+
+    def reads_below(self, heading: str, words: Collection[str]) -> str:
+        """Wait until one of these stands in the line below a heading; returns it."""
+
+        def there(_driver):
+            found = [line for before, line in pairwise(self.text.splitlines()) if before == heading]
+            return next((line for line in found if line in words), None)
+
+        return self._wait(there, f"none of {words} below {heading}")
 
     def no_longer_reads(self, words: str) -> None:
         """Wait until these words are gone."""

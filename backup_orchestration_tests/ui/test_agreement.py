@@ -43,9 +43,8 @@ def agrees(lab, page, until):
     told = []
 
     def shown():
-        """What stands below the heading; the page does not ask again by itself."""
-        text = page.open("/assets/app/files/recovery_point").reads("Freshness policy\n")
-        return text.split("Freshness policy\n")[1].split("\n")[0]
+        """What stands below the heading, opened anew: the page does not ask again by itself."""
+        return page.open("/assets/app/files/recovery_point").reads_below("Freshness policy", set(PAGE.values()))
 
     def check(protection, *alerts):
         told.extend(alerts)

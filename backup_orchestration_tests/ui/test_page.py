@@ -37,7 +37,7 @@ def test_a_backfill_over_three_missing_snapshots(lab, page, until):
         page.open(f"/assets/{target}/verified?view=partitions").reads(*keys)
         return [page.dot(key) for key in keys]
 
-    until(lambda: "grey" not in colours() and "blue" not in colours(), colours, seconds=180)
+    until(lambda: "grey" not in colours() and "blue" not in colours(), colours)
     assert colours() == ["green", "green", "red"]
     verified = {row["key"]: row["verified"] for row in lab.listed(target)}
     assert [verified[key] for key in keys] == [True, True, False]
