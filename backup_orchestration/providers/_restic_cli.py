@@ -87,6 +87,18 @@ class ResticCli:
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
         return listed
 
+    def lock(self, identity: str) -> Mapping[str, Any]:
+        """What a lock says: `time`, `exclusive`, `hostname`, `username`, `pid`.
+
+        Raises:
+            CommandFailedError: it is not there, or cannot be read.
+            ToolLiedError: exit code 0 and no lock.
+        """
+        lock = _object(self.query("--no-lock", "cat", "lock", identity).stdout, "cat lock")
+        if not {"time", "hostname", "pid"} <= lock.keys():
+            raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
+        return lock
+
     def backup(
         self, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
     ) -> tuple[Completed, Mapping[str, Any] | None]:
