@@ -28,6 +28,7 @@ class Started:
 
     def __init__(self, site, *arguments, env=None, prefix=()):
         self.site = site
+        self.begun = time.monotonic()
         self.out, self.err = (site.root / f"{name}-{os.urandom(4).hex()}" for name in ("out", "err"))
         kept = {key: os.environ[key] for key in PASSED if key in os.environ}
         with self.out.open("w") as out, self.err.open("w") as err:
@@ -39,6 +40,10 @@ class Started:
     def end(self, seconds=150):
         """Wait for its exit code."""
         return self.process.wait(seconds)
+
+    def age(self):
+        """Seconds since it was started."""
+        return time.monotonic() - self.begun
 
     def said(self):
         return self.out.read_text() + self.err.read_text()
@@ -79,13 +84,14 @@ def parent(pid):
 
 
 class Brake:
-    """Lets a process run a tenth of the time, so that a moment in the midst of its work can be met.
+    """Lets a process run a small share of the time, so that a moment in the midst of its work can be met.
 
-    `held` is a block in which it stands still. It runs as before after the outer block.
+    `hard` makes the share smaller still. `held` is a block in which it stands still. It is free after the outer block.
     """
 
     def __init__(self, pid):
         self.pid = pid
+        self._pause = 0.01
         self._done = threading.Event()
         self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -99,6 +105,9 @@ class Brake:
         self._thread.join()
         self._signal(signal.SIGCONT)
 
+    def hard(self):
+        self._pause = 0.1
+
     @contextmanager
     def held(self):
         with self._turn:
@@ -109,9 +118,9 @@ class Brake:
         while not self._done.is_set():
             with self._turn:
                 self._signal(signal.SIGCONT)
-                time.sleep(0.005)
+                time.sleep(0.002)
                 self._signal(signal.SIGSTOP)
-            self._done.wait(0.045)
+            self._done.wait(self._pause)
 
     def _signal(self, number):
         try:
