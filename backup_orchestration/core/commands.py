@@ -130,6 +130,8 @@ def check(command: Command, meanings: Mapping[int, str] | None = None) -> Comple
 
 def failed(done: Completed, meanings: Mapping[int, str] | None = None) -> CommandFailedError:
     """The error for a program that ended badly, with its own last words."""
+    if done.returncode < 0:
+        return CommandFailedError(f"{done.name} was killed by {signal.Signals(-done.returncode).name}")
     meaning = (meanings or {}).get(done.returncode)
     known = f" ({meaning})" if meaning else ""
     return CommandFailedError(f"{done.name} ended with exit code {done.returncode}{known}: {done.reason}")
@@ -227,6 +229,8 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
                 raise subprocess.TimeoutExpired(process.args, timeout)
         finally:
             os.close(handle)
+        # Not collected yet, its id is its own: what it left running in its session ends now.
+        _signal_session(process, signal.SIGTERM)
         process.wait()
     else:
         process.wait(timeout=timeout)
@@ -237,9 +241,16 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
+        if not _signal_session(process, number):
             return
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_GRACE_SECONDS)
+
+
+def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+    """Signal everything in the session that the process leads; says whether anything is there."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -27,6 +27,16 @@ def is_alive(name: str) -> bool:
     return pid.isdigit() and boot == _boot() and _start_of(int(pid)) == start
 
 
+def program_of(pid: int) -> str:
+    """Name of the program that runs as this process, cut to 15 characters; empty when it is gone."""
+    if not _start_of(pid):
+        return ""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def pid_of(name: str) -> int:
     """Its process id."""
     return int(name.split("/")[1])

@@ -83,7 +83,7 @@ def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: 
     with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
         clock = time.monotonic()
         try:
-            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True), progress)
+            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True, scratch=lab.root), progress)
         except RestoreFailedError as error:
             results = [_failed(_RESTORE, error, time.monotonic() - clock)]
         else:

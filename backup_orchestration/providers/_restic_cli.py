@@ -6,6 +6,7 @@ Exit codes: restic's doc/075_scripting.rst.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,7 @@ _MEANINGS = {
     _WRONG_PASSWORD: "wrong password",
     130: "interrupted",
 }
+_STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
 _QUERY_SECONDS = 300.0
 _TRANSFER_SECONDS = 24 * 3600.0
 
@@ -86,6 +88,18 @@ class ResticCli:
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
         return listed
+
+    def lock(self, identity: str) -> Mapping[str, Any]:
+        """What a lock says: `time`, `exclusive`, `hostname`, `username`, `pid`.
+
+        Raises:
+            CommandFailedError: it is not there, or cannot be read.
+            ToolLiedError: exit code 0 and no lock.
+        """
+        lock = _object(self.query("--no-lock", "cat", "lock", identity).stdout, "cat lock")
+        if not {"time", "hostname", "pid"} <= lock.keys():
+            raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
+        return lock
 
     def backup(
         self, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
@@ -158,7 +172,7 @@ class ResticCli:
 def last_message(done: Completed) -> str:
     """restic's own last words: JSON on stderr since 0.18 (`exit_error`), plain text before."""
     texts = []
-    for line in done.stderr.splitlines():
+    for line in _STYLING.sub("", done.stderr).splitlines():
         message = _message(line)
         error = message.get("error")
         text = message.get("message") or (error.get("message") if isinstance(error, dict) else None)

@@ -47,8 +47,8 @@ class Witness:
         bytes_read: size of all files read and checked.
     """
 
-    def __init__(self, store: Objects, scratch: Path) -> None:
-        self.url = f"rest:http+unix://{scratch}/s:/"
+    def __init__(self, store: Objects, scratch: Path, socket: str) -> None:
+        self.url = f"rest:http+unix://{socket}:/"
         self.damaged: list[str] = []
         self.bytes_read = 0
         self.store = store
@@ -122,17 +122,20 @@ class Witness:
 
 
 @contextmanager
-def witness(store: Objects) -> Iterator[Witness]:
+def witness(store: Objects, place: Path | None = None) -> Iterator[Witness]:
     """Serve a repository for the block.
 
     Args:
         store: the repository's directory or prefix.
+        place: directory for its socket and for what is kept of a bucket; default: the system's temporary directory.
     """
-    # A directory of its own in the temporary directory: socket paths must be short.
-    scratch = Path(tempfile.mkdtemp(prefix="homelab-"))
-    seen = Witness(store, scratch)
+    scratch = Path(tempfile.mkdtemp(prefix="witness-", dir=place))
+    handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Paths of sockets must be short, that of a lab may not be.
+    socket = f"/proc/{os.getpid()}/fd/{handle}/s"
+    seen = Witness(store, scratch, socket)
     try:
-        with _Server(str(scratch / "s"), seen) as server:
+        with _Server(socket, seen) as server:
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             thread.start()
             try:
@@ -141,6 +144,7 @@ def witness(store: Objects) -> Iterator[Witness]:
                 server.shutdown()
                 thread.join()
     finally:
+        os.close(handle)
         shutil.rmtree(scratch, ignore_errors=True)
 
 

@@ -64,10 +64,13 @@ class RestoreSpec:
         directory: an existing, empty directory.
         witnessed: for a restore test: no cache, and every file of the repository that the restore touches is
             read whole and held against its checksum.
+        scratch: private directory for what a witnessed restore needs meanwhile, removed by the caller; it must be
+            found when the process is killed. Default: the system's temporary directory.
     """
 
     directory: Path
     witnessed: bool = False
+    scratch: Path | None = None
 
 
 @dataclass(frozen=True)

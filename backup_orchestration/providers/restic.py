@@ -21,7 +21,6 @@ from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
     RepositoryError,
-    RepositoryLockedError,
     RepositoryMissingError,
     RepositoryVanishedError,
     RestoreFailedError,
@@ -38,6 +37,7 @@ from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
+from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
 from backup_orchestration.providers._witness import witness
 from backup_orchestration.providers.base import (
     BackupSpec,
@@ -89,6 +89,7 @@ class ResticRepository(Repository):
     def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
         """See `Repository`."""
         with self._cli() as cli:
+            drop_dead_locks(cli, self._repository_files())
             if isinstance(self._policy.source, Dump):
                 return self._backup_dump(cli, self._policy.source, spec, progress)
             with captured(self._policy, spec, self._around.staging, self._around.now) as capture:
@@ -106,8 +107,9 @@ class ResticRepository(Repository):
 
     def snapshots(self) -> Sequence[Snapshot]:
         """See `Repository`."""
+        tag = f"target={self._policy.target}"
         with self._cli() as cli:
-            listed = cli.snapshots(f"target={self._policy.target}")
+            listed = past_dead_locks(cli, self._repository_files(), lambda: cli.snapshots(tag))
         return sorted(map(self._snapshot, listed), key=lambda item: (item.taken_at, item.snapshot_id))
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
@@ -118,7 +120,9 @@ class ResticRepository(Repository):
             with self._cli() as cli:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             return _report(into.directory, summary, time.monotonic() - started)
-        with witness(self._repository_files()) as seen, self._cli(repository=seen.url, cached=False) as cli:
+        store = self._repository_files()
+        with witness(store, into.scratch) as seen, self._cli(repository=seen.url, cached=False) as cli:
+            drop_dead_locks(cli, store)
             try:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             except (RestoreFailedError, RepositoryError) as error:
@@ -246,11 +250,7 @@ class ResticRepository(Repository):
             return ""
         identity = str(summary["snapshot_id"])
         try:
-            try:
-                cli.query("forget", identity)
-            except RepositoryLockedError:
-                cli.query("unlock")  # drops only the locks of dead processes: a killed restic leaves one
-                cli.query("forget", identity)
+            past_dead_locks(cli, self._repository_files(), lambda: cli.query("forget", identity))
         except HomelabError as error:
             return f"; the incomplete snapshot {identity[:8]} is still listed: {error.message}"
         return ""

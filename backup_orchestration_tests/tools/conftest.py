@@ -1,48 +1,8 @@
 """Installations with a real restic repository, made once and copied."""
 
-import os
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
-
-
-@pytest.fixture(scope="session")
-def empty_repository(tmp_path_factory, new_site, restic):
-    """A directory with an empty repository whose password costs 50 ms instead of 500 with every call.
-
-    restic makes that cost half a second on the machine that makes the repository; this one is made slow for it.
-    """
-    site = new_site(tmp_path_factory.mktemp("empty"))
-    repository = site.root / "repository"
-    env = {
-        **os.environ,
-        "RESTIC_REPOSITORY": str(repository),
-        "RESTIC_PASSWORD_FILE": str(site.root / "secrets" / "password"),
-    }
-    making = subprocess.Popen([str(restic), "init", "--quiet", "--no-cache"], env=env)
-    while making.poll() is None:
-        time.sleep(0.01)
-        making.send_signal(signal.SIGSTOP)
-        time.sleep(0.08)
-        making.send_signal(signal.SIGCONT)
-    assert making.returncode == 0
-    return repository
-
-
-@pytest.fixture(scope="session")
-def start_repository(empty_repository) -> Callable:
-    """Gives a site an empty repository for each of these targets."""
-
-    def start(site, *targets):
-        for target in targets:
-            shutil.copytree(empty_repository, site.homelab.repository(target).location)
-        return site
-
-    return start
 
 
 @pytest.fixture(scope="session")
@@ -62,9 +22,3 @@ def kept(template, tmp_path):
     for name in ("homelab.toml", "services.py"):
         shutil.copy2(template.root / name, tmp_path / name)
     return type(template)(tmp_path)
-
-
-@pytest.fixture
-def matrix(record_property):
-    """Puts a row on record; the run's end shows all rows of a heading as one table."""
-    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})

@@ -186,6 +186,14 @@ def test_who_ignores_being_stopped_is_killed(tmp_path, monkeypatch, who):
     assert wait_until(lambda: not is_running(pid_in(stubborn)), 3)
 
 
+def test_what_a_program_leaves_running_ends_with_it(tmp_path):
+    """Also when it was killed: by the kernel, for want of memory."""
+    child = tmp_path / "pid"
+    done = run(shell(f"sleep 60 >/dev/null 2>&1 & echo $! >{child}; kill -9 $$"))
+    assert done.returncode == -9
+    assert wait_until(lambda: not is_running(pid_in(child)))
+
+
 def test_an_exception_while_waiting_stops_the_program(tmp_path):
     child = tmp_path / "pid"
 
