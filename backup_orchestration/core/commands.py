@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -27,6 +28,7 @@ LineHandler = Callable[[str], None]
 
 # Long enough for restic or pgBackRest to drop its locks after SIGTERM.
 _GRACE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _KEPT_LINES = 100_000
 _KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
@@ -43,6 +45,7 @@ class Command:
         env: added to the minimal environment (PATH, HOME, TMPDIR, TZ=UTC, LC_ALL=C).
         cwd: working directory.
         secret: its output is a secret: returned as it is, and kept out of every message.
+        grace: seconds it gets to put things away after SIGTERM.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -50,6 +53,7 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     secret: bool = False
+    grace: float = _GRACE_SECONDS
 
     @property
     def name(self) -> str:
@@ -76,17 +80,23 @@ class Completed:
         return f"exit code {self.returncode}"
 
 
-def run(command: Command, on_stdout: LineHandler | None = None, on_stderr: LineHandler | None = None) -> Completed:
+def run(
+    command: Command,
+    on_stdout: LineHandler | None = None,
+    on_stderr: LineHandler | None = None,
+    hopeless: Callable[[], bool] | None = None,
+) -> Completed:
     """Run a program to its end and return how it ended, whatever the exit code.
 
     Args:
         command: what to run.
         on_stdout: called with each redacted line of stdout as it comes; those lines are then not kept.
         on_stderr: called with each redacted line of stderr as well as keeping the last ones.
+        hopeless: asked every half second; the program is stopped when it says so.
 
     Raises:
         ToolMissingError: the program cannot be started.
-        CommandTimeoutError: it did not end in time and was stopped.
+        CommandTimeoutError: it did not end in time, or was hopeless, and was stopped.
     """
     process = _start(command)
     out: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -98,14 +108,14 @@ def run(command: Command, on_stdout: LineHandler | None = None, on_stderr: LineH
         _reader(process.stderr, handlers[1], redact=True),
     ]
     try:
-        _wait(process, command.timeout)
+        _wait(process, command.timeout, hopeless)
     except subprocess.TimeoutExpired as error:
         raise CommandTimeoutError(
-            f"{command.name} did not end within {command.timeout:g} s and was stopped",
+            f"{command.name} did not end within {error.timeout:g} s and was stopped",
             remedy="see whether its store answers, then run it again",
         ) from error
     finally:
-        _stop(process)
+        _stop(process, command.grace)
         for reader in readers:
             reader.join(timeout=_GRACE_SECONDS)
     return Completed(command.name, process.returncode, "\n".join(out), "\n".join(err))
@@ -218,7 +228,21 @@ def _both(first: LineHandler, second: LineHandler | None) -> LineHandler:
     return handle
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
+def _wait(process: subprocess.Popen[bytes], timeout: float, hopeless: Callable[[], bool] | None) -> None:
+    if hopeless is None:
+        _wait_once(process, timeout)
+        return
+    started = time.monotonic()
+    while (spent := time.monotonic() - started) < timeout:
+        with suppress(subprocess.TimeoutExpired):
+            _wait_once(process, min(_LOOK_SECONDS, timeout - spent))
+            return
+        if hopeless():
+            break
+    raise subprocess.TimeoutExpired(process.args, round(time.monotonic() - started))
+
+
+def _wait_once(process: subprocess.Popen[bytes], timeout: float) -> None:
     """Wait without polling where the system can: `Popen.wait` with a time limit wakes up every 50 ms."""
     if hasattr(os, "pidfd_open"):
         handle = os.pidfd_open(process.pid)
@@ -236,7 +260,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
         process.wait(timeout=timeout)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
     """End the process and everything in its session: SIGTERM, a wait, then SIGKILL for what is left of it."""
     if process.poll() is not None:
         return
@@ -244,7 +268,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         if not _signal_session(process, number):
             return
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_GRACE_SECONDS)
+            process.wait(timeout=grace)
 
 
 def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:

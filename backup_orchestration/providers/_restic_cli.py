@@ -12,24 +12,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backup_orchestration.core.commands import Command, Completed, failed, run
+from backup_orchestration.core.commands import Command, Completed, LineHandler, failed, run
 from backup_orchestration.core.errors import (
+    CommandFailedError,
+    CommandTimeoutError,
     HomelabError,
     RepositoryLockedError,
     RepositoryMissingError,
     RepositoryUnreachableError,
+    SpaceError,
     ToolLiedError,
     WrongPasswordError,
 )
+from backup_orchestration.core.places import PATIENCE_SECONDS, answer_seconds
+from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.tools import Requirement, Tool
+from backup_orchestration.providers._restic_store import StoreWatch
 
 RESTIC = Requirement("restic", (0, 17, 1), ("version",), r"restic (\d+\.\d+\.\d+)")
 INCOMPLETE = 3
 
+_FULL = "no space left on device"
+_FATAL = 1
 _MISSING, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _MEANINGS = {
-    1: "fatal error",
+    _FATAL: "fatal error",
     2: "restic itself failed",
     INCOMPLETE: "some of the source could not be read",
     _MISSING: "no repository",
@@ -40,6 +48,7 @@ _MEANINGS = {
 _STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
 _QUERY_SECONDS = 300.0
 _TRANSFER_SECONDS = 24 * 3600.0
+_GRACE_SECONDS = 30.0  # restic takes its lock away on SIGTERM, and tries that for a minute on a store that fails
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,9 @@ class ResticCli:
         password_file: read by restic itself.
         cache: its cache directory; None reads everything from the repository.
         access: environment that names the files by which a bucket is opened; empty for a directory.
+        called: the repository's name in messages; default: as it is opened.
+        patience: seconds that its store may fail for before a call is given up; None leaves that to restic.
+        progress: told when the store fails.
     """
 
     tool: Tool
@@ -59,6 +71,9 @@ class ResticCli:
     password_file: Path
     cache: Path | None
     access: Mapping[str, str] = field(default_factory=dict)
+    called: str = ""
+    patience: float | None = PATIENCE_SECONDS
+    progress: Progress = silent
 
     def config_id(self) -> str:
         """The id the repository was given when it was made.
@@ -115,7 +130,7 @@ class ResticCli:
 
     def query(self, *arguments: str) -> Completed:
         """Run a short call and insist on exit code 0."""
-        done = run(self._command(arguments, _QUERY_SECONDS))
+        done = self._run(arguments, _QUERY_SECONDS)
         if done.returncode != 0:
             raise self.error(done)
         return done
@@ -125,19 +140,32 @@ class ResticCli:
         code = done.returncode
         why = last_message(done)
         if code == _MISSING:
-            return RepositoryMissingError(f"there is no repository at {self.repository}")
+            return RepositoryMissingError(f"there is no repository at {self._name}")
         if code == _WRONG_PASSWORD:
             return WrongPasswordError(
-                f"the password does not open the repository {self.repository}",
+                f"the password does not open the repository {self._name}",
                 remedy="see where the settings take the destination's password from",
             )
         if code == _LOCKED:
             return RepositoryLockedError(
-                f"{self.repository} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
+                f"{self._name} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
             )
+        if _FULL in why:
+            return self._store_fails(why)
         if "permission denied" in why or "connection refused" in why:
-            return RepositoryUnreachableError(f"{self.repository} cannot be used: {why}")
-        return failed(Completed(done.name, code, "", why), _MEANINGS)
+            return self._store_fails(why)
+        return CommandFailedError(f"{self._name}: {failed(Completed(done.name, code, '', why), _MEANINGS).message}")
+
+    @property
+    def _name(self) -> str:
+        return self.called or self.repository
+
+    def _store_fails(self, why: str) -> HomelabError:
+        if _FULL in why:
+            return SpaceError(f"{self._name} is full: {why}", remedy="free room there, or move it to a larger disk")
+        return RepositoryUnreachableError(
+            f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
+        )
 
     def _transfer(
         self, verb: str, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
@@ -151,8 +179,31 @@ class ResticCli:
             elif message.get("message_type") == "status":
                 on_status(message)
 
-        command = self._command((verb, "--json", *arguments), _TRANSFER_SECONDS)
-        return run(command, on_stdout=handle), summaries[-1] if summaries else None
+        done = self._run((verb, "--json", *arguments), _TRANSFER_SECONDS, handle)
+        return done, summaries[-1] if summaries else None
+
+    def _run(self, arguments: Sequence[str], timeout: float, on_stdout: LineHandler | None = None) -> Completed:
+        """Run restic to its end, or until its store has failed for too long.
+
+        Raises:
+            RepositoryUnreachableError, SpaceError: its store is why it failed.
+        """
+        command = self._command(arguments, timeout)
+        if self.patience is None:
+            return run(command, on_stdout)
+        watch = StoreWatch(self.patience, self._tell)
+        try:
+            done = run(command, on_stdout, watch.hear, watch.hopeless)
+        except CommandTimeoutError as error:
+            if not watch.reason:
+                raise
+            raise self._store_fails(watch.reason) from error
+        if done.returncode == _FATAL and watch.reason:
+            raise self._store_fails(watch.reason)
+        return done
+
+    def _tell(self, why: str) -> None:
+        self.progress(Update("waiting", message=f"{self._name} fails, and is asked again: {why}"))
 
     def _command(self, arguments: Sequence[str], timeout: float) -> Command:
         env = {
@@ -162,11 +213,16 @@ class ResticCli:
             **self.access,
         }
         argv = [str(self.tool.path)]
+        grace = _GRACE_SECONDS
+        if self.patience is not None:
+            # One attempt for each of restic's own: the S3 library would try ten times before restic tells of it.
+            argv += [f"--stuck-request-timeout={answer_seconds(self.patience):g}s", "--option=s3.retries=1"]
+            grace = min(grace, self.patience)
         if self.cache is None:
             argv.append("--no-cache")
         else:
             env["RESTIC_CACHE_DIR"] = str(self.cache)
-        return Command([*argv, *arguments], timeout, env)
+        return Command([*argv, *arguments], timeout, env, grace=grace)
 
 
 def last_message(done: Completed) -> str:

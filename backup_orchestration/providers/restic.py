@@ -27,18 +27,19 @@ from backup_orchestration.core.errors import (
     SourceError,
     SpaceError,
     ToolLiedError,
+    UnknownSnapshotError,
 )
 from backup_orchestration.core.objects import Objects
 from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
-from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
-from backup_orchestration.providers._witness import witness
+from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
@@ -88,7 +89,7 @@ class ResticRepository(Repository):
 
     def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
         """See `Repository`."""
-        with self._cli() as cli:
+        with self._cli(progress) as cli:
             drop_dead_locks(cli, self._repository_files())
             if isinstance(self._policy.source, Dump):
                 return self._backup_dump(cli, self._policy.source, spec, progress)
@@ -117,20 +118,20 @@ class ResticRepository(Repository):
         require_space(into.directory, snapshot.size_bytes, f"restoring {snapshot.key}")
         started = time.monotonic()
         if not into.witnessed:
-            with self._cli() as cli:
+            with self._cli(progress) as cli:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             return _report(into.directory, summary, time.monotonic() - started)
         store = self._repository_files()
-        with witness(store, into.scratch) as seen, self._cli(repository=seen.url, cached=False) as cli:
-            drop_dead_locks(cli, store)
+        with witness(store, into.scratch) as seen, self._cli(progress, seen) as cli:
             try:
+                drop_dead_locks(cli, store)
                 summary = self._restore(cli, snapshot, into.directory, progress)
-            except (RestoreFailedError, RepositoryError) as error:
-                if seen.damaged:
-                    raise _damage(seen.damaged) from error
+            except HomelabError as error:
+                if reason := _reason(seen, snapshot, error):
+                    raise reason from error
                 raise
-            if seen.damaged:
-                raise _damage(seen.damaged)
+            if reason := _reason(seen, snapshot):
+                raise reason
         return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
@@ -161,12 +162,15 @@ class ResticRepository(Repository):
         return str(own) if own else f"<a file with the secret of {what}>"
 
     @contextmanager
-    def _cli(self, repository: str | None = None, *, cached: bool = True) -> Iterator[ResticCli]:
+    def _cli(self, progress: Progress = silent, through: Witness | None = None) -> Iterator[ResticCli]:
+        """restic on the repository; or on what a witness shows of it, which then judges the store, and uncached."""
         tool = tools.find(RESTIC)
-        cache = private_directory(self._around.cache) if cached else None
+        cache = None if through else private_directory(self._around.cache)
+        patience = None if through else self._place.patience
+        opened = through.url if through else self.location
         secret = self._around.secrets.file(self._destination.password, self._what())
         with secret as password, self._access() as access:
-            yield ResticCli(tool, repository or self.location, password, cache, access)
+            yield ResticCli(tool, opened, password, cache, access, self.location, patience, progress)
 
     @contextmanager
     def _access(self) -> Iterator[Mapping[str, str]]:
@@ -327,6 +331,15 @@ def _report(root: Path, summary: Mapping[str, Any], seconds: float, bytes_read: 
         seconds=seconds,
         bytes_read=bytes_read,
     )
+
+
+def _reason(seen: Witness, snapshot: Snapshot, error: HomelabError | None = None) -> HomelabError | None:
+    """Why a witnessed restore failed, if the witness knows: it saw the reason for what restic made of it."""
+    if f"snapshots/{snapshot.snapshot_id}" in seen.missing:
+        return UnknownSnapshotError(f"{snapshot.key} is no longer in the repository", remedy="choose another one")
+    if seen.damaged and (error is None or isinstance(error, RestoreFailedError | RepositoryError)):
+        return _damage(seen.damaged)
+    return seen.fault
 
 
 def _damage(damaged: Sequence[str]) -> RestoreFailedError:

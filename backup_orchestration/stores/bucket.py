@@ -5,6 +5,7 @@ Short time limits and few retries: a store that does not answer is an error that
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,14 +16,13 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backup_orchestration.core.errors import StoreError
-from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.errors import SpaceError, StoreError
+from backup_orchestration.core.places import Bucket, answer_seconds
 from backup_orchestration.core.secrets import Secrets
 
 Result = TypeVar("Result")
 
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 60
 _ATTEMPTS = 3
 _IN_MEMORY_BYTES = 32 << 20
 _MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchBucket")
@@ -101,6 +101,8 @@ class BucketObjects:
                 f"{self._place}: the store answers {code or 'with an error'}", remedy="see the keys and their rights"
             ) from None
         except (BotoCoreError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # not the store's: what is fetched is kept
+                raise SpaceError(f"{tempfile.gettempdir()} is full", remedy="free room there, or set TMPDIR") from None
             raise StoreError(
                 f"{self._place}: the store cannot be used: {type(error).__name__}: {error}",
                 remedy="see whether its endpoint answers",
@@ -108,11 +110,12 @@ class BucketObjects:
 
 
 def s3_client(place: Bucket, secrets: Secrets) -> Any:
-    """A boto3 client for a place.
+    """A boto3 client for a place; its time limits follow from the place's patience.
 
     Raises:
         SecretError: a key is missing.
     """
+    answer = answer_seconds(place.patience)
     return boto3.client(
         "s3",
         endpoint_url=place.endpoint,
@@ -121,8 +124,8 @@ def s3_client(place: Bucket, secrets: Secrets) -> Any:
         aws_secret_access_key=secrets.value(place.secret_key, f"{place.name}.secret_key"),
         verify=str(place.ca) if place.ca else None,
         config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=min(_CONNECT_SECONDS, answer),
+            read_timeout=answer,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
             # Servers that are not AWS often know no trailing checksums.
             request_checksum_calculation="when_required",
