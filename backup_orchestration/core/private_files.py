@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -19,15 +20,34 @@ def private_directory(path: Path) -> Path:
 
 @contextmanager
 def private_file(directory: Path, text: str) -> Iterator[Path]:
-    """A 0600 file with this text, gone after the block."""
-    path = directory / f"secret-{secrets.token_hex(8)}"
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+    """A 0600 file with this text, gone after the block; those that killed processes have left here go now.
+
+    It is locked while it is used. The kernel drops the lock when its process ends, however it ends.
+    """
+    for left in directory.glob("secret-*"):
+        _remove_abandoned(left)
+    name = secrets.token_hex(8)
+    path, empty = directory / f"secret-{name}", directory / f"new-{name}"
+    handle = os.open(empty, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            empty.rename(path)
             file.write(text)
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
+            file.flush()
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_abandoned(path: Path) -> None:
+    with suppress(FileNotFoundError, BlockingIOError):
+        handle = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(handle)
 
 
 def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
@@ -55,13 +55,22 @@ class Secrets:
         directory: the secrets directory, for `name`.
         environment: where `env` is looked up.
         runtime: private directory for the files that children read.
+        hidden: environment variables that are secrets themselves; the commands of other secrets do not inherit them.
     """
 
-    def __init__(self, base: Path, directory: Path, environment: Mapping[str, str], runtime: Path) -> None:
+    def __init__(
+        self,
+        base: Path,
+        directory: Path,
+        environment: Mapping[str, str],
+        runtime: Path,
+        hidden: Collection[str] = (),
+    ) -> None:
         self._base = base
         self._directory = directory
         self._environment = environment
         self._runtime = runtime
+        self._inherited = {name: value for name, value in environment.items() if name not in hidden}
 
     def value(self, ref: SecretRef, what: str) -> str:
         """The secret, without surrounding white space.
@@ -116,10 +125,10 @@ class Secrets:
 
     def _from_environment_or_command(self, ref: SecretRef, what: str) -> str:
         if ref.command is not None:
-            return _run(ref.command, self._environment, what)
+            return _run(ref.command, self._inherited, what)
         assert ref.env is not None  # noqa: S101 - the model holds exactly one
         if indirect := self._environment.get(f"{ref.env}_COMMAND"):
-            return _run(("/bin/sh", "-c", indirect), self._environment, what)
+            return _run(("/bin/sh", "-c", indirect), self._inherited, what)
         value = self._environment.get(ref.env)
         if value is None:
             raise SecretError(
@@ -151,7 +160,7 @@ def _read(path: Path, what: str) -> str:
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str], what: str) -> str:
-    """Run a secret's command with the environment of this process: password managers need their agents."""
+    """Run a secret's command with nearly all of this process's environment: password managers need their agents."""
     command = commands.Command(argv=tuple(argv), env=dict(environment), timeout=_COMMAND_SECONDS, secret=True)
     try:
         done = commands.run(command)

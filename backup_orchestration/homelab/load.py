@@ -124,7 +124,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         for name, item in settings.destinations.items()
     }
     evidence = place_of(settings.evidence, f"{file}: evidence", base)
-    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run")
+    hidden = {ref.env for ref in checks.secret_refs(settings).values() if ref.env is not None}
+    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run", hidden)
     checks.refuse_missing_secrets(file, settings, secrets)
     checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)
     providers = checks.providers(settings, file)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -81,10 +82,14 @@ def _root(policy: BackupPolicy) -> Path:
 
 
 def _bare_repositories(root: Path) -> Iterator[Path]:
-    for directory, folders, files in os.walk(root):
-        if "HEAD" in files and "objects" in folders and "refs" in folders:
-            folders.clear()
-            yield Path(directory)
+    waiting = [root]
+    while waiting:
+        directory = waiting.pop()
+        if (directory / "HEAD").is_file() and (directory / "objects").is_dir() and (directory / "refs").is_dir():
+            yield directory
+            continue
+        with suppress(OSError), os.scandir(directory) as listing:
+            waiting += [Path(entry.path) for entry in listing if entry.is_dir(follow_symlinks=False)]
 
 
 def _git(repository: Path, *arguments: str) -> Completed:
