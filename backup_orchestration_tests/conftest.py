@@ -132,6 +132,12 @@ def restic() -> Path:
         pytest.skip("restic is not installed; `make setup` brings it")
 
 
+@pytest.fixture
+def matrix(record_property):
+    """Puts a row on record; the run's end shows all rows of a heading as one table."""
+    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
+
+
 @pytest.fixture(scope="session")
 def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Dagster home with empty storage, to be copied: making one takes seconds."""

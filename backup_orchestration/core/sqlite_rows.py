@@ -35,8 +35,7 @@ def distrust(database: sqlite3.Connection, size: int) -> None:
 def count_rows(database: sqlite3.Connection) -> Mapping[str, int]:
     """Rows of each ordinary table. Virtual tables are left out: their modules may not be there.
 
-    SQLite itself writes `CREATE TABLE` so. What calls itself a table and is written in another way is a view that
-    never ends, or worse.
+    SQLite itself writes `CREATE TABLE` so. What calls itself a table and is written in another way was put there.
     """
     names = [str(row[0]) for row in database.execute(_TABLES)]
     counts = {}

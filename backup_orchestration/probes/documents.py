@@ -79,7 +79,7 @@ def _count(dump: Path) -> dict[str, int]:
                     file = archive.extractfile(member)
                     assert file is not None  # noqa: S101 - it is a file
                     found[parts[-2]] = sum(_is_document(line, member.name) for line in _lines(file))
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
         raise ProbeFailedError(f"{dump.name} is no Meilisearch dump: {error}") from error
     return found
 

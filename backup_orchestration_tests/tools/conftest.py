@@ -62,9 +62,3 @@ def kept(template, tmp_path):
     for name in ("homelab.toml", "services.py"):
         shutil.copy2(template.root / name, tmp_path / name)
     return type(template)(tmp_path)
-
-
-@pytest.fixture
-def matrix(record_property):
-    """Puts a row on record; the run's end shows all rows of a heading as one table."""
-    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
