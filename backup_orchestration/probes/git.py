@@ -26,6 +26,7 @@ from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Rest
 
 GIT = Requirement("git", (2, 30), ("version",), r"git version (\d+\.\d+(?:\.\d+)?)")
 _SECONDS = 3600.0
+_LISTING_SECONDS = 300.0  # a pipe that a configuration includes is waited for
 _SYMBOLIC_DEPTH = 5  # git follows no more
 # A million packed references.
 _TEXT_BYTES = 128 << 20
@@ -46,7 +47,7 @@ class GitProbe(ProbeKind[NoOptions]):
         root = _root(policy)
         recorded = {}
         for repository in _bare_repositories(root):
-            done = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)")
+            done = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)", seconds=_LISTING_SECONDS)
             if done.returncode != 0:
                 raise SourceError(f"{repository}: git cannot list its references: {done.reason}")
             recorded[str(repository.relative_to(root))] = _references(done.stdout.splitlines())
@@ -92,11 +93,11 @@ def _bare_repositories(root: Path) -> Iterator[Path]:
             waiting += [Path(entry.path) for entry in listing if entry.is_dir(follow_symlinks=False)]
 
 
-def _git(repository: Path, *arguments: str) -> Completed:
+def _git(repository: Path, *arguments: str, seconds: float = _SECONDS) -> Completed:
     git = tools.find(GIT)
     # Anybody may own a restored repository; the ones asked here are below the source, or our own.
     argv = [str(git.path), "-c", "safe.directory=*", "--git-dir", str(repository), *arguments]
-    return run(Command(argv, _SECONDS, _ENVIRONMENT))
+    return run(Command(argv, seconds, _ENVIRONMENT))
 
 
 def _references(lines: Iterable[str]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import stat
 
@@ -84,3 +85,27 @@ def test_the_old_content_stands_until_the_new_one_is_on_disk(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", lambda handle: (seen.append(path.read_bytes()), real(handle))[1])
     write_atomically(path, b"new")
     assert seen == [b"old", b"new"]  # the file's, then the directory's
+
+
+def killed_in(directory, pipe):
+    with private_file(directory, "secret"):
+        pipe.send(None)
+        pipe.recv()
+
+
+def test_what_a_killed_process_left_goes_and_what_is_in_use_stays(tmp_path):
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe()
+    holder = fork.Process(target=killed_in, args=(tmp_path, theirs))
+    holder.start()
+    try:
+        ours.recv()
+        (held,) = tmp_path.iterdir()
+        with private_file(tmp_path, "other") as path:
+            assert set(tmp_path.iterdir()) == {held, path}
+    finally:
+        holder.kill()
+        holder.join()
+    assert held.exists()
+    with private_file(tmp_path, "third") as path:
+        assert list(tmp_path.iterdir()) == [path]

@@ -178,3 +178,11 @@ def test_a_reference_names_exactly_one_place(fields):
 )
 def test_a_place_is_described_and_nothing_given_away(ref, words):
     assert describe(ref) == words
+
+
+def test_the_command_of_one_secret_does_not_inherit_another(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "STORE_PASSWORD": "theirs", "VAULT_SESSION": "agent"}
+    secrets = Secrets(tmp_path, tmp_path, environment, tmp_path / "run", {"STORE_PASSWORD"})
+    ref = SecretRef(command=["/bin/sh", "-c", 'echo "$VAULT_SESSION ${STORE_PASSWORD-none}"'])
+    assert secrets.value(ref, "password") == "agent none"
+    assert secrets.value(ENV, "password") == "theirs"
