@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.sources import Frozen, tuple_of
 
 _COMMAND_SECONDS = 30.0
+_HIDDEN = "homelab-hidden:"
 
 
 def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -135,7 +137,26 @@ class Secrets:
                 f"{what}: the environment variable {ref.env} is not set",
                 remedy=f"set {ref.env}, {ref.env}_FILE or {ref.env}_COMMAND",
             )
-        return value
+        return _read(Path(value.removeprefix(_HIDDEN)), what) if value.startswith(_HIDDEN) else value
+
+
+def hide(names: Collection[str]) -> None:
+    """Take secrets out of this process's environment: any library may start a program, which would inherit them.
+
+    A file in memory holds each instead, which goes with this process. The variable names it from then on, for
+    processes of ours that are started later; those of the same user may open it.
+
+    Args:
+        names: environment variables that are secrets themselves.
+    """
+    for name in names:
+        value = os.environ.get(name, "")
+        if value and not value.startswith(_HIDDEN):
+            # Without MFD_CLOEXEC: `run --schedule` becomes Dagster's daemon, and stays the process that holds it.
+            handle = os.memfd_create(name, 0)
+            with os.fdopen(os.dup(handle), "wb") as file:
+                file.write(os.fsencode(value))
+            os.environ[name] = f"{_HIDDEN}/proc/{os.getpid()}/fd/{handle}"
 
 
 def describe(ref: SecretRef) -> str:
