@@ -22,6 +22,7 @@ from backup_orchestration.core.trees import destroy
 from backup_orchestration.probes.certificate import CertificateOptions, CertificateProbe
 from backup_orchestration.probes.documents import DocumentsProbe
 from backup_orchestration.probes.files import FilesOptions, FilesProbe
+from backup_orchestration.providers.capture import empty_staging
 
 
 @pytest.fixture
@@ -258,3 +259,17 @@ def test_a_hostile_dump(capture, export, outside, matrix, name):
     row(matrix, name, DocumentsProbe, found[0], capture)
     assert words in found[0]
     assert grown < (600 if "10 GB" in name else 60) * 1_000_000
+
+
+def test_what_an_export_left_is_out_of_the_way_of_the_next(tmp_path):
+    """A thousand levels, and directories that nobody may enter."""
+    staging = tmp_path / "staging"
+    path = staging
+    for _ in range(1200):
+        path.mkdir(mode=0o700)
+        path = path / "d"
+    (staging / "closed").mkdir()
+    (staging / "closed/file").touch()
+    (staging / "closed").chmod(0o000)
+    empty_staging(staging)
+    assert list(staging.iterdir()) == []
