@@ -139,6 +139,12 @@ def restic() -> Path:
         pytest.skip("restic is not installed; `make setup` brings it")
 
 
+@pytest.fixture
+def matrix(record_property):
+    """Puts a row on record; the run's end shows all rows of a heading as one table."""
+    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
+
+
 @pytest.fixture(scope="session")
 def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Dagster home with empty storage, to be copied: making one takes seconds."""
@@ -207,12 +213,6 @@ def start(site: Site) -> Iterator[Callable[..., Started]]:
 def until() -> Callable[..., Any]:
     """Wait for something to become true, and return it."""
     return wait_until
-
-
-@pytest.fixture
-def matrix(record_property: Callable[[str, object], None]) -> Callable[..., None]:
-    """Puts a row on record; the run's end shows all rows of a heading as one table."""
-    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

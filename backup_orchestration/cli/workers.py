@@ -18,6 +18,7 @@ from types import FrameType
 
 from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.errors import HomelabError, ToolError
+from backup_orchestration.core.redaction import harmless
 
 # `tell(kind, payload)` sends to the parent.
 Tell = Callable[[str, object], None]
@@ -94,7 +95,10 @@ def _work(pipe: Connection, inherited: Sequence[Connection], open_task: Callable
     task = next(opened)
     try:
         while (target := pipe.recv()) is not None:
-            task(target, partial(_tell, pipe, target))
+            try:
+                task(target, partial(_tell, pipe, target))
+            except Exception as error:  # noqa: BLE001 - unseen, its traceback would be printed with all that it holds
+                _tell(pipe, target, "failed", harmless(error))
             _tell(pipe, target, "done", None)
     except EOFError:
         pass

@@ -25,6 +25,7 @@ HomelabError                      message, remedy; exit 1
 ├── StoreError                    a directory or bucket cannot be read or written
 ├── EvidenceError                 the evidence store does not give back what was written
 ├── NotificationError             a notifier did not take a message
+├── TimeIsUpError                 what was done did not end in the time it was given
 └── RestoreTestFailedError        the data did not come back
     ├── RestoreFailedError        the provider could not restore it whole
     └── ProbeFailedError          it came back, and a probe refused it
@@ -155,6 +156,10 @@ class EvidenceError(HomelabError):
 
 class NotificationError(HomelabError):
     """A notifier did not take a message."""
+
+
+class TimeIsUpError(HomelabError):
+    """What was done did not end in the time it was given, and was stopped."""
 
 
 class RestoreTestFailedError(HomelabError):

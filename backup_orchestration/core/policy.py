@@ -44,10 +44,12 @@ class Probe(Frozen):
     Attributes:
         name: as `homelab backup policies` lists it, e.g. `files`.
         options: checked by the probe itself when the policies are loaded.
+        timeout: how long it may take, in seconds; then it is stopped, and the test proves nothing.
     """
 
     name: Name
     options: Mapping[str, Any] = Field(default_factory=dict)
+    timeout: Annotated[float, Field(gt=0)] = 6 * 3600.0
 
 
 def _probes(value: object) -> object:

@@ -14,7 +14,7 @@ from backup_orchestration.core.errors import UnknownTargetError
 from backup_orchestration.core.evidence import EvidenceStore
 from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
-from backup_orchestration.core.secrets import Secrets
+from backup_orchestration.core.secrets import Secrets, hide
 from backup_orchestration.core.settings import Settings
 from backup_orchestration.homelab import checks
 from backup_orchestration.homelab.plugins import Found
@@ -109,7 +109,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
 
     Args:
         path: of the settings file; default: found by the rule of `core.settings.find`.
-        environment: where secrets given by `env` are looked up; default: this process's.
+        environment: where secrets given by `env` are looked up; default: this process's, in which they are hidden
+            from then on.
 
     Raises:
         SettingsError, PolicyError: something is wrong with the settings or a contributor.
@@ -124,7 +125,10 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         for name, item in settings.destinations.items()
     }
     evidence = place_of(settings.evidence, f"{file}: evidence", base)
-    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run")
+    hidden = {ref.env for ref in checks.secret_refs(settings).values() if ref.env is not None}
+    if environment is None:
+        hide(hidden)
+    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run", hidden)
     checks.refuse_missing_secrets(file, settings, secrets)
     checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)
     providers = checks.providers(settings, file)

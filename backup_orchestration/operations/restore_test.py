@@ -15,6 +15,7 @@ from importlib.metadata import version
 
 from backup_orchestration.core import tools
 from backup_orchestration.core.errors import (
+    HomelabError,
     ProbeFailedError,
     RestoreFailedError,
     RestoreTestFailedError,
@@ -26,6 +27,7 @@ from backup_orchestration.core.policy import Probe
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.time_limit import time_limit
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.probes.base import Restored
 from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
@@ -108,9 +110,12 @@ def _probe(homelab: Homelab, restored: Restored, declared: Probe) -> ProbeResult
     kind = homelab.probes[declared.name].part
     clock = time.monotonic()
     try:
-        found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
+        with time_limit(declared.timeout, f"probe {declared.name}"):
+            found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
     except RestoreTestFailedError as error:
         return _failed(declared.name, error, time.monotonic() - clock)
+    except HomelabError:
+        raise  # no tool, no room, no time: that is not the data's fault
     except Exception as error:  # noqa: BLE001 - restored data may break a probe in any way; it has not passed
         wrapped = ProbeFailedError(f"{type(error).__name__}: {error}")
         return _failed(declared.name, wrapped, time.monotonic() - clock)

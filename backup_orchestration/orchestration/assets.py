@@ -22,7 +22,7 @@ from backup_orchestration.core.errors import (
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Update
-from backup_orchestration.core.redaction import REDACTOR
+from backup_orchestration.core.redaction import REDACTOR, harmless
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
@@ -164,16 +164,13 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
     """Turn an error into a Dagster failure that holds no secret: neither its text nor its causes are stored raw."""
     try:
         yield
-    except HomelabError as error:
-        listener.failed(target, error)
-        raise dg.Failure(REDACTOR.clean(str(error)), allow_retries=isinstance(error, _PASSING)) from None
     except dg.DagsterExecutionInterruptedError:
         listener.failed(target, HomelabError("it was stopped, and does not count", remedy="run it again"))
         raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
-        wrapped = HomelabError(REDACTOR.clean(f"{type(error).__name__}: {error}"), remedy="this is a defect; report it")
-        listener.failed(target, wrapped)
-        raise dg.Failure(str(wrapped), allow_retries=False) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
+        shown = harmless(error)
+        listener.failed(target, shown)
+        raise dg.Failure(str(shown), allow_retries=isinstance(shown, _PASSING)) from None
 
 
 def _teller(context: dg.AssetExecutionContext, listener: Listener, target: str) -> Callable[[Update], None]:

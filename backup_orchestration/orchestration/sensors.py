@@ -7,12 +7,14 @@ from functools import cache
 import dagster as dg
 
 from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.known import assess_known
 from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
 from backup_orchestration.orchestration.stale_runs import fail_stale_runs
 
@@ -39,12 +41,11 @@ def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.Sen
     )
     def again(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         for target in targets:
-            ledger = store().ledger(target, homelab.policy(target).destination)
-            last = ledger.records[-1] if ledger.records else None
-            if last is None or last.passed:
-                continue
-            key = to_test_again(homelab, last)
-            if key is not None:
+            with without_secrets():
+                ledger = store().ledger(target, homelab.policy(target).destination)
+                last = ledger.records[-1] if ledger.records else None
+                key = to_test_again(homelab, last) if last and not last.passed else None
+            if last is not None and key is not None:
                 yield dg.RunRequest(
                     run_key=f"again-{target}-{last.sequence}",
                     asset_selection=[names.verified_key(target)],
@@ -63,14 +64,15 @@ def _alerts(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.Sensor
         description="Tells when protection changes: transitions only, one message a tick, to the log and webhooks.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        before = _before(context.cursor)
-        now = _states(homelab, store(), context.instance, targets)
-        found = alerts_between(before, now)
-        for alert in found:
-            context.log.warning(alert.text)
-        # Raises when a notifier does not take it: the cursor stays, and the next tick tells it again.
-        if found:
-            notify(homelab, found)
+        with without_secrets():
+            before = _before(context.cursor)
+            now = _states(homelab, store(), context.instance, targets)
+            found = alerts_between(before, now)
+            for alert in found:
+                context.log.warning(REDACTOR.clean(alert.text))
+            # Raises when a notifier does not take it: the cursor stays, and the next tick tells it again.
+            if found:
+                notify(homelab, found)
         cursor = json.dumps({target: state.as_list() for target, state in now.items()}, sort_keys=True)
         return dg.SensorResult(cursor=cursor, skip_reason=_summary(found))
 
@@ -110,4 +112,4 @@ def _states(
 
 
 def _summary(found: Sequence[Alert]) -> dg.SkipReason:
-    return dg.SkipReason("; ".join(alert.text for alert in found) or "nothing has changed")
+    return dg.SkipReason(REDACTOR.clean("; ".join(alert.text for alert in found)) or "nothing has changed")

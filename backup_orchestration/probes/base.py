@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,13 +40,13 @@ class Restored:
         """The manifest that the capture wrote; None for a dump, which has none.
 
         Raises:
-            ProbeFailedError: the snapshot should hold one and does not.
+            ProbeFailedError: the snapshot should hold one and does not, or it leads out of the lab.
         """
         if isinstance(self.policy.source, Dump):
             return None
         for path in self.snapshot.paths:
             if Path(path).name == manifest.FILENAME:
-                return self.path(path)
+                return self.inside(path)
         raise ProbeFailedError(f"{self.snapshot.key} holds no manifest")
 
     def fact(self, probe: str) -> Any:
@@ -61,15 +62,49 @@ class Restored:
         return facts[probe]
 
     def inside(self, source: str) -> Path:
-        """As `path`, with links followed.
+        """As `path`, with links followed; see `within`."""
+        return self.within(self.path(source))
+
+    def within(self, path: Path) -> Path:
+        """A path of the lab with its links followed; it need not be there. Every probe opens only what this gave it.
 
         Raises:
-            ProbeFailedError: it leads out of the lab.
+            ProbeFailedError: it leads out of the lab, or to a pipe, a socket or a device: opening one may wait for
+                ever, or do something.
         """
-        path = self.path(source)
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise ProbeFailedError(f"{source} leads out of the lab")
-        return path
+        try:
+            real = path.resolve()
+            mode = real.stat().st_mode if real.exists() else 0
+        except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError
+            raise ProbeFailedError(f"{self.source(path)} cannot be reached") from error
+        if not real.is_relative_to(self.root.resolve()):
+            raise ProbeFailedError(f"{self.source(path)} leads out of the lab")
+        if mode and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise ProbeFailedError(f"{self.source(path)} is a special file")
+        return real
+
+    def read(self, path: Path, most: int) -> bytes:
+        """A small file of the lab, whole.
+
+        Args:
+            path: in the lab; links are followed as by `within`.
+            most: bytes; a file that is larger is not what it should be.
+
+        Raises:
+            ProbeFailedError: as `within`; it is missing, cannot be read, or is larger.
+        """
+        try:
+            with self.within(path).open("rb") as file:
+                content = file.read(most + 1)
+        except OSError as error:
+            raise ProbeFailedError(f"{self.source(path)} cannot be read: {error.strerror}") from error
+        if len(content) > most:
+            raise ProbeFailedError(f"{self.source(path)} is larger than {most:,} bytes")
+        return content
+
+    def source(self, path: Path) -> str:
+        """The path at the source of what stands at `path` in the lab."""
+        return f"/{path.relative_to(self.root)}" if path.is_relative_to(self.root) else str(path)
 
 
 @dataclass(frozen=True)
@@ -116,8 +151,11 @@ class ProbeKind(ABC, Generic[Options]):
 
     @abstractmethod
     def check(self, restored: Restored, options: Options) -> Finding:
-        """Look at restored data; never execute or change it.
+        """Look at restored data; never execute or change it, nor open what `Restored.within` did not give.
+
+        It is stopped when its time is up, see `Probe.timeout`.
 
         Raises:
-            ProbeFailedError: the data is not as it should be. Any other exception counts the same.
+            ProbeFailedError: the data is not as it should be. Any exception that is no `HomelabError` counts the same.
+            HomelabError: it could not be looked at, e.g. a tool is missing; the test proves nothing.
         """

@@ -20,7 +20,8 @@ from backup_orchestration.core.errors import SourceError, SpaceError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.sources import Export, Files, Sqlite
-from backup_orchestration.core.sqlite_rows import count_rows
+from backup_orchestration.core.sqlite_rows import count_rows, distrust
+from backup_orchestration.core.trees import destroy
 from backup_orchestration.providers.base import BackupSpec
 
 _BUSY_SECONDS = 30.0
@@ -83,7 +84,7 @@ def captured(policy: BackupPolicy, spec: BackupSpec, staging: Path, now: Callabl
 def empty_staging(staging: Path) -> None:
     """Leave the staging directory there and empty, whatever a killed backup left in it."""
     if staging.is_dir():
-        shutil.rmtree(staging)
+        destroy(staging)  # an export may leave directories there that cannot be entered
     private_directory(staging)
 
 
@@ -121,7 +122,7 @@ def copy_database(source: Path, copy: Path) -> dict[str, int]:
             closing(sqlite3.connect(copy)) as target,
         ):
             live.isolation_level = None
-            live.execute("PRAGMA trusted_schema = OFF")
+            distrust(live, source.stat().st_size)
             live.execute("BEGIN")
             rows = dict(count_rows(live))
             live.backup(target)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from backup_orchestration.core.locks import repository_lock, try_lock
 from backup_orchestration.core.private_files import private_directory
+from backup_orchestration.core.trees import destroy
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,6 @@ def reap(labs: Path) -> list[str]:
         return []
     with _registry(labs):
         return [root.name for root in sorted(labs.iterdir()) if root.is_dir() and _abandoned(root)]
-
-
-def destroy(root: Path) -> None:
-    """Remove a directory tree whatever modes its directories have; links are removed, never followed."""
-    for directory, folders, _ in os.walk(root):
-        for folder in folders:
-            path = Path(directory) / folder
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(root)
 
 
 def _registry(labs: Path) -> AbstractContextManager[None]:

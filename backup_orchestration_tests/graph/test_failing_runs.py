@@ -1,14 +1,19 @@
 """What goes wrong fails the run, is heard once, and leaves no secret behind."""
 
 import contextlib
+import importlib
 import shutil
 import sqlite3
+import traceback
 import zlib
 
 import dagster as dg
+import pytest
 from fakes import behave, damage, make_fake, policy
 
+from backup_orchestration.core.errors import HomelabError, SettingsError
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.sensors import sensors_of
 
 # The secrets of the site, and what an exception of somebody else's library might hold besides.
 PASSWORD, EVIDENCE_KEY = "correct horse battery", "staple of evidence"
@@ -160,3 +165,27 @@ def test_a_secret_in_what_was_captured_is_not_shown(graph):
     assert not graph.restore_test()
     assert "***" in graph.heard.evidence[0].reason
     assert PASSWORD not in [canary for _, canary in findings(graph.site.root / ".homelab")]
+
+
+def test_a_sensor_that_meets_a_foreign_exception_leaves_no_secret(graph):
+    """Dagster keeps what a tick raises, with its causes."""
+    assert graph.backup()
+    damage(graph.site, graph.heard.snapshots[0])
+    assert not graph.restore_test()
+    behave(graph.site, app_files={"list_error": RAW})
+    again, _alerts = sensors_of(graph.site.homelab, ["app/files"])
+    with pytest.raises(HomelabError) as raised:
+        again.evaluate_tick(dg.build_sensor_context(instance=graph.instance))
+    text = "".join(traceback.format_exception(raised.value))
+    assert "RuntimeError: cannot open https://***@host.invalid/path with *** nor ***" in text
+    assert not [canary for canary in CANARIES if canary in text]
+
+
+def test_definitions_that_cannot_be_built_leave_no_secret(graph, monkeypatch):
+    (graph.site.root / "services.py").write_text(f"raise ValueError({RAW!r})")
+    monkeypatch.setenv("HOMELAB_SETTINGS", str(graph.site.root / "homelab.toml"))
+    with pytest.raises(SettingsError) as raised:
+        importlib.import_module("backup_orchestration.definitions").definitions()
+    text = "".join(traceback.format_exception(raised.value))
+    assert "ValueError: cannot open https://***@host.invalid/path with *** nor ***" in text
+    assert not [canary for canary in CANARIES if canary in text]
