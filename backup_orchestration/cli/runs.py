@@ -36,7 +36,7 @@ def run_restore_tests(targets: Sequence[str], *, everything: bool, snapshot: str
     if snapshot is not None:
         if len(names) != 1:
             raise UsageError("--snapshot needs exactly one target", remedy="name one --target")
-        find_snapshot(homelab.repository(names[0]), names[0], snapshot)
+        find_snapshot(homelab.repository(names[0]).snapshots(), names[0], snapshot)
     from backup_orchestration.cli import tasks
 
     return _run(homelab, names, lambda: tasks.restore_tests(homelab, snapshot))
