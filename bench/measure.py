@@ -70,7 +70,7 @@ class Report:
 
     def lines(self) -> list[str]:
         """For people."""
-        rows = [("", "runs", "median s", "fastest", "slowest", "cpu s")]
+        rows: list[tuple[str, ...]] = [("", "runs", "median s", "fastest", "slowest", "cpu s")]
         for name, runs in self.taken.items():
             seconds = [run.seconds for run in runs]
             numbers = (median(seconds), min(seconds), max(seconds), median(run.cpu for run in runs))

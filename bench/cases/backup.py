@@ -41,8 +41,8 @@ def measure(room: Path, rounds: int) -> Report:
         return _script(site, wanted)
 
     one = ("--target", f"app/{names[0]}")
-    for warm_up in (lambda: ours("--all"), lambda: bare(names)):
-        warm_up()
+    ours("--all")
+    bare(names)
     taken = in_turns(
         {
             "1 target, homelab": lambda: ours(*one),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.measure import Report, Result, Taken, in_turns, middle, run
 from bench.site import HOMELAB, restic
@@ -33,7 +34,7 @@ def measure(room: Path, rounds: int) -> Report:
     )
 
 
-def _start(room: Path, lab: dict[str, dict[str, str]]) -> None:
+def _start(room: Path, lab: dict[str, Any]) -> None:
     """A first snapshot of each target, and a copy of its repository for the script: the same keys, the same cost."""
     run([HOMELAB, "backup", "run", "--all"], cwd=room)
     bucket = Path(lab["store"]["path"]) / "backups"
@@ -49,5 +50,5 @@ def _homelab(room: Path) -> Taken:
     return taken + run([HOMELAB, "backup", "restore-test", "--all"], cwd=room)
 
 
-def _script(room: Path, lab: dict[str, dict[str, str]]) -> Taken:
+def _script(room: Path, lab: dict[str, Any]) -> Taken:
     return run([sys.executable, _SCRIPT, lab["home"], restic(), json.dumps(lab)], cwd=room)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.measure import Report, Result, Taken, in_turns, middle, run
-from bench.site import Site, make_repositories, make_site, restic, write_random
+from bench.site import HOMELAB, Site, make_repositories, make_site, restic, write_random
 
 _GOAL = 1.25
 _LARGE, _LARGE_SIZE = 56, 16 << 20
@@ -59,8 +59,8 @@ def measure(room: Path, rounds: int) -> Report:
 
 def _newest(site: Site) -> tuple[str, str]:
     """Key and id of the snapshot that was just taken."""
-    argv = [Path(sys.executable).with_name("homelab"), "backup", "list", "--json"]
-    listed = json.loads(subprocess.run(argv, cwd=site.root, check=True, capture_output=True).stdout)
+    done = subprocess.run([HOMELAB, "backup", "list", "--json"], cwd=site.root, check=True, capture_output=True)
+    listed = json.loads(done.stdout)
     return listed[0]["key"], listed[0]["snapshot_id"]
 
 
