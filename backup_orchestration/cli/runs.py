@@ -16,6 +16,7 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.restore_test import find_snapshot
+from backup_orchestration.stores.open import import_stores
 
 _PREPARATION_SECONDS = 120.0
 
@@ -44,6 +45,7 @@ def run_restore_tests(targets: Sequence[str], *, everything: bool, snapshot: str
 
 def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
     prepare(homelab)
+    import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
     with bars() as shown:
 
