@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -139,9 +139,7 @@ class _Comparison:
         for root in self._roots:
             if root.is_symlink():  # already a fault; what it points to is not ours
                 continue
-            for path in _below(root):
-                if str(path) in self._seen:
-                    continue
+            for path in _below(root, self._seen):
                 if self._moved(path.parent) or str(path.parent) in appeared:
                     appeared.add(str(path))
                 else:
@@ -180,11 +178,12 @@ class _Comparison:
         return f"/{path.relative_to(self._restored.root)}"
 
 
-def _below(root: Path) -> Iterator[Path]:
+def _below(root: Path, known: Collection[str]) -> Iterator[Path]:
+    """Everything below a directory that is not known; special files are in no manifest."""
     for directory, folders, names in os.walk(root):
         for name in (*folders, *names):
-            path = Path(directory) / name
-            if _kind(path.lstat()) != "special file":
+            text = f"{directory}/{name}"  # nearly all are known: no more is done for those
+            if text not in known and _kind((path := Path(text)).lstat()) != "special file":
                 yield path
 
 

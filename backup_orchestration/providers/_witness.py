@@ -267,6 +267,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(file, start, end)
 
     def _send(self, file: BinaryIO, start: int, end: int) -> None:
+        if isinstance(file, BufferedReader):  # a real file: the system copies it
+            self.connection.sendfile(file, start, end - start)
+            return
         file.seek(start)
         while start < end and (chunk := file.read(min(_CHUNK, end - start))):
             self.wfile.write(chunk)
