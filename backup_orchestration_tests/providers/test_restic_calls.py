@@ -118,8 +118,12 @@ def test_what_only_looks_takes_no_lock_and_what_reads_or_writes_data_does(site, 
     """restic waits a fifth of a second for each lock, and writes it where only something is looked up."""
     locked = {call.verb: "--no-lock" not in call.argv for call in _everything(site, fake)}
     assert locked == {
-        **{"cat": False, "snapshots": False},
-        **{"init": True, "backup": True, "restore": True, "forget": True},
+        "cat": False,
+        "snapshots": False,
+        "init": True,
+        "backup": True,
+        "restore": True,
+        "forget": True,
     }
 
 
