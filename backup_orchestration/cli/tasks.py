@@ -65,8 +65,9 @@ def restore_tests(homelab: Homelab, key: str | None) -> Iterator[Task]:
         def task(target: str, tell: Tell) -> None:
             listener = Forwarding(tell)
             try:
-                wanted = key or execute.newest_key(homelab, instance, target)
-                passed = execute.run_restore_test(homelab, instance, target, wanted, listener)
+                listed = execute.list_snapshots(homelab, instance, target)
+                wanted = key or listed[-1].key
+                passed = execute.run_restore_test(homelab, instance, target, wanted, listener, listed=listed)
                 if not passed:
                     tell("failed", None)
                 if listener.evidence is None or listener.evidence.passed:

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from backup_orchestration.core import commands
@@ -99,8 +100,22 @@ def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
 
 def _version(path: Path, needed: Requirement) -> Version | None:
     try:
-        done = commands.run(commands.Command((str(path), *needed.version_arguments), timeout=20))
-    except (CommandFailedError, ToolMissingError):
+        status = path.stat()
+        file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        return _asked(path, needed, file)
+    except (OSError, LookupError, CommandFailedError, ToolMissingError):
         return None
+
+
+@lru_cache(maxsize=64)
+def _asked(path: Path, needed: Requirement, _file: tuple[int, ...]) -> Version:
+    """What a binary says, asked once in a process for the file as it is now.
+
+    Raises:
+        LookupError: it says none; not remembered.
+    """
+    done = commands.run(commands.Command((str(path), *needed.version_arguments), timeout=20))
     match = re.search(needed.version_pattern, done.stdout or done.stderr)
-    return tuple(map(int, match.group(1).split("."))) if match and done.returncode == 0 else None
+    if match is None or done.returncode != 0:
+        raise LookupError(path)
+    return tuple(map(int, match.group(1).split(".")))

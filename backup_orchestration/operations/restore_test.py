@@ -38,7 +38,15 @@ _EVIDENCE_LOCK_SECONDS = 300.0
 _REASON_CHARACTERS = 1000
 
 
-def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress: Progress = silent) -> Evidence:
+def restore_test(
+    homelab: Homelab,
+    target: str,
+    key: str,
+    run_id: str,
+    progress: Progress = silent,
+    *,
+    listed: Sequence[Snapshot] | None = None,
+) -> Evidence:
     """Test one snapshot, always, also when evidence exists.
 
     Args:
@@ -47,6 +55,7 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
         key: snapshot key.
         run_id: of the run that does the test.
         progress: told of every step.
+        listed: what the repository has just listed; default: it is asked.
 
     Returns:
         The evidence as it was stored; `passed` says what the data is worth.
@@ -56,17 +65,16 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
         HomelabError: the test could not be carried out; there is no evidence.
     """
     repository = homelab.repository(target)
-    snapshot = find_snapshot(repository, target, key)
+    snapshot = find_snapshot(repository.snapshots() if listed is None else listed, target, key)
     return _test(homelab, repository, snapshot, run_id, progress)
 
 
-def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
+def find_snapshot(listed: Sequence[Snapshot], target: str, key: str) -> Snapshot:
     """The listed snapshot with this key.
 
     Raises:
         UnknownSnapshotError: there is none.
     """
-    listed = repository.snapshots()
     for snapshot in listed:
         if snapshot.key == key:
             return snapshot

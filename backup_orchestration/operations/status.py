@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Protection, assess
@@ -40,8 +41,13 @@ class TargetStatus:
         return self.assessment.reason if self.assessment else self.error
 
 
-def judge(homelab: Homelab, target: str) -> Assessment:
+def judge(homelab: Homelab, target: str, listed: Sequence[Snapshot] | None = None) -> Assessment:
     """Judge one target.
+
+    Args:
+        homelab: the installation.
+        target: full name.
+        listed: what its repository lists; default: it is asked.
 
     Raises:
         HomelabError: its repository or its evidence cannot be read.
@@ -51,7 +57,7 @@ def judge(homelab: Homelab, target: str) -> Assessment:
     missing = False
     snapshots: Sequence[Snapshot] = ()
     try:
-        snapshots = homelab.repository(target).snapshots()
+        snapshots = homelab.repository(target).snapshots() if listed is None else listed
     except RepositoryMissingError:
         missing = True
     found = assess(snapshots, ledger, policy.effective_rpo, homelab.now())
@@ -59,6 +65,27 @@ def judge(homelab: Homelab, target: str) -> Assessment:
         reason = f"the repository is gone; {len(ledger.records)} restore tests speak of it; {found.reason}"
         return replace(found, reason=reason)
     return found
+
+
+def recovery_point_after(homelab: Homelab, tested: Evidence, listed: Sequence[Snapshot]) -> Snapshot | None:
+    """The recovery point after a restore test.
+
+    What was restored whole a moment ago exists: where that is the recovery point, the repository is not asked again,
+    which costs half a second. Any other one may have vanished meanwhile.
+
+    Args:
+        homelab: the installation.
+        tested: the evidence of that test, as it was stored.
+        listed: what the repository listed before it.
+
+    Raises:
+        HomelabError: as `judge`.
+    """
+    if tested.passed:
+        point = judge(homelab, tested.target, listed).recovery_point
+        if point is not None and point.key == tested.snapshot_key:
+            return point
+    return judge(homelab, tested.target).recovery_point
 
 
 def status_of(homelab: Homelab, target: str) -> TargetStatus:

@@ -6,7 +6,7 @@ gitlab/postgres/recovery_point  external, with the RPO as freshness policy: nobo
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,9 +26,10 @@ from backup_orchestration.core.redaction import REDACTOR, harmless
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.status import recovery_point_after
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
-from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
+from backup_orchestration.orchestration.recovery_point import recompute_recovery_point, report_recovery_point
 from backup_orchestration.orchestration.resources import ProviderResource
 from backup_orchestration.orchestration.stale_runs import mark_run
 
@@ -39,7 +40,14 @@ _RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
 Assets = tuple[dg.AssetsDefinition, dg.AssetsDefinition, dg.AssetSpec]
 
 
-def assets_of(homelab: Homelab, target: str, listener: Listener, *, wish: Wish = NO_WISH) -> Assets:
+def assets_of(
+    homelab: Homelab,
+    target: str,
+    listener: Listener,
+    *,
+    wish: Wish = NO_WISH,
+    listed: Sequence[Snapshot] | None = None,
+) -> Assets:
     """Build the assets of one target.
 
     Args:
@@ -47,11 +55,12 @@ def assets_of(homelab: Homelab, target: str, listener: Listener, *, wish: Wish =
         target: full name.
         listener: hears of runs in this process.
         wish: what a person asked of backups besides.
+        listed: what the repository has just listed, for a restore test in this process; default: it is asked.
     """
     policy = homelab.policy(target)
     return (
         _backup_asset(homelab, policy, listener, wish=wish),
-        _verified_asset(homelab, policy, listener),
+        _verified_asset(homelab, policy, listener, listed),
         _recovery_point_asset(policy),
     )
 
@@ -92,7 +101,9 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
     return backup
 
 
-def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) -> dg.AssetsDefinition:
+def _verified_asset(
+    homelab: Homelab, policy: BackupPolicy, listener: Listener, listed: Sequence[Snapshot] | None
+) -> dg.AssetsDefinition:
     target = policy.target
     key = names.verified_key(target)
     spec = dg.AssetSpec(
@@ -121,14 +132,16 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
         provider: ProviderResource = getattr(context.resources, policy.provider)
         mark_run(context.instance, context.run)
         with _reported(listener, target):
-            teller = _teller(context, listener, target)
+            teller, run_id = _teller(context, listener, target), context.run.run_id
             try:
-                evidence = provider.restore_test(target, context.partition_key, context.run.run_id, teller)
+                before = homelab.repository(target).snapshots() if listed is None else listed
+                evidence = provider.restore_test(target, context.partition_key, run_id, teller, listed=before)
             except (UnknownSnapshotError, RepositoryMissingError):
                 # What has vanished may have been the recovery point.
-                recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
+                recompute_recovery_point(homelab, context.instance, target, run_id)
                 raise
-            recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
+            point = recovery_point_after(homelab, evidence, before)
+            report_recovery_point(context.instance, target, point, run_id)
             listener.tested(evidence)
         metadata = _evidence_metadata(evidence)
         yield dg.AssetCheckResult(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
 from backup_orchestration.orchestration import names
@@ -26,28 +29,39 @@ def run_backup(
     return _execute(job, instance, target, listener, names.target_key(target))
 
 
-def run_restore_test(homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, listener: Listener) -> bool:
-    """Restore-test one snapshot; the listener hears of the evidence or of the error. Returns whether it passed."""
+def run_restore_test(
+    homelab: Homelab,
+    instance: dg.DagsterInstance,
+    target: str,
+    key: str,
+    listener: Listener,
+    *,
+    listed: Sequence[Snapshot] | None = None,
+) -> bool:
+    """Restore-test one snapshot; the listener hears of the evidence or of the error. Returns whether it passed.
+
+    `listed` is what the repository has just listed; without it, it is asked.
+    """
     instance.add_dynamic_partitions(names.partitions_name(target), [key])
-    definitions = build_definitions(homelab, [target], listener)
+    definitions = build_definitions(homelab, [target], listener, listed=listed)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
 
 
-def newest_key(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> str:
-    """Key of the newest snapshot. Where none is left, Dagster is told that the recovery point is gone as well.
+def list_snapshots(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> Sequence[Snapshot]:
+    """What there is to test, oldest first. Where nothing is left, Dagster is told that the recovery point is gone.
 
     Raises:
         HomelabError: there is none.
     """
     try:
-        newest = homelab.repository(target).latest()
+        listed = homelab.repository(target).snapshots()
     except RepositoryMissingError:
-        newest = None
-    if newest is None:
+        listed = ()
+    if not listed:
         recompute_recovery_point(homelab, instance, target)
         raise HomelabError("there is no snapshot to test", remedy=f"run `homelab backup run --target {target}`")
-    return newest.key
+    return listed
 
 
 def _execute(

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import dagster as dg
 
+# Opening any instance imports it, which takes half a second: here, once, before workers are forked.
+from dagster._core.storage import sqlite_storage  # noqa: F401
+
 from backup_orchestration.core.private_files import private_directory, write_atomically
 from backup_orchestration.homelab.load import Homelab
 

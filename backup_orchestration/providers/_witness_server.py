@@ -12,6 +12,7 @@ import socketserver
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
+from io import BufferedReader
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -161,6 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(file, start, end)
 
     def _send(self, file: BinaryIO, start: int, end: int) -> None:
+        if isinstance(file, BufferedReader):  # a real file: the system copies it
+            self.connection.sendfile(file, start, end - start)
+            return
         file.seek(start)
         while start < end and (chunk := file.read(min(_CHUNK, end - start))):
             self.wfile.write(chunk)

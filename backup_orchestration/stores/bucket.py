@@ -6,10 +6,13 @@ Short time limits and few retries: a store that does not answer is an error that
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
@@ -115,14 +118,22 @@ def s3_client(place: Bucket, secrets: Secrets) -> Any:
     Raises:
         SecretError: a key is missing.
     """
+    key = secrets.value(place.access_key, f"{place.name}.access_key")
+    secret = secrets.value(place.secret_key, f"{place.name}.secret_key")
     answer = answer_seconds(place.patience)
+    return _client(place.endpoint, place.region, place.ca, key, secret, answer, os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _client(endpoint: str, region: str, ca: Path | None, key: str, secret: str, answer: float, _process: int) -> Any:
+    """One for each endpoint and process: it keeps its connections, which a forked child must not share."""
     return boto3.client(
         "s3",
-        endpoint_url=place.endpoint,
-        region_name=place.region,
-        aws_access_key_id=secrets.value(place.access_key, f"{place.name}.access_key"),
-        aws_secret_access_key=secrets.value(place.secret_key, f"{place.name}.secret_key"),
-        verify=str(place.ca) if place.ca else None,
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        verify=str(ca) if ca else None,
         config=Config(
             connect_timeout=min(_CONNECT_SECONDS, answer),
             read_timeout=answer,

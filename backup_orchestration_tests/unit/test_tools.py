@@ -144,3 +144,20 @@ def test_what_pip_installed_beside_the_interpreter_is_found_without_a_path(tmp_p
     monkeypatch.setattr(tools.sys, "executable", str(beside / "python"))
     needed = tools.Requirement("rclone", (1, 65), ("version",), r"rclone v(\d+\.\d+\.\d+)")
     assert tools.find(needed, {"PATH": "", "HOME": str(tmp_path)}).path == program
+
+
+def test_a_version_is_asked_once_for_each_file(env, tmp_path):
+    counted = f"echo x >>{tmp_path}/asked; echo 'duplo {{}}'"
+    install(tmp_path / "first", counted.format("0.18.0"))
+    assert [find(NEEDED, env).version for _ in range(3)] == [(0, 18, 0)] * 3
+    install(tmp_path / "first", counted.format("0.19.0"))
+    assert [find(NEEDED, env).version for _ in range(3)] == [(0, 19, 0)] * 3
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+def test_a_tool_that_did_not_answer_is_asked_again(env, tmp_path):
+    install(tmp_path / "first", f"[ -e {tmp_path}/ready ] && echo 'duplo 0.18.0'")
+    with pytest.raises(ToolMissingError, match="does not say its version"):
+        find(NEEDED, env)
+    (tmp_path / "ready").touch()
+    assert find(NEEDED, env).version == (0, 18, 0)
