@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +72,15 @@ def find(needed: Requirement, environment: Mapping[str, str] | None = None) -> T
     )
 
 
+def all_of(needed: Requirement, environment: Mapping[str, str], more: Iterable[Path] = ()) -> Iterator[Tool]:
+    """Every binary of a tool that is new enough, by the one rule and then in further directories."""
+    further = ((directory / needed.name).absolute() for directory in more)
+    for path in dict.fromkeys((*_candidates(needed.name, environment), *filter(_is_program, further))):
+        version = _version(path, needed)
+        if version is not None and version >= needed.minimum:
+            yield Tool(needed.name, path, version)
+
+
 def unpack_directory(environment: Mapping[str, str] | None = None) -> Path:
     """Where set-up unpacks tools for this user: `$XDG_DATA_HOME/homelab/tools`."""
     env = os.environ if environment is None else environment
@@ -93,8 +102,12 @@ def _candidates(name: str, env: Mapping[str, str]) -> Iterator[Path]:
         directories += sorted(unpack_directory(env).glob(f"{name}-*"), reverse=True)
     for directory in directories:
         path = (directory / name).absolute()
-        if path.is_file() and os.access(path, os.X_OK):
+        if _is_program(path):
             yield path
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
 
 
 def _version(path: Path, needed: Requirement) -> Version | None:

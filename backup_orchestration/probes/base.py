@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, Frozen
 
@@ -24,12 +25,14 @@ class Restored:
         root: directory below which every restored path stands: `/srv/notes` is at `root/srv/notes`.
         policy, snapshot: what was restored.
         started_at: when the restore began; nothing in the data can be newer.
+        server: the PostgreSQL that runs on the restored data, where the source is one.
     """
 
     root: Path
     policy: BackupPolicy
     snapshot: Snapshot
     started_at: datetime
+    server: Server | None = None
 
     def path(self, source: str) -> Path:
         """Where a path of the source stands in the lab."""

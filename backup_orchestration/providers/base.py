@@ -64,10 +64,13 @@ class RestoreSpec:
         directory: an existing, empty directory.
         witnessed: for a restore test: no cache, and every file of the repository that the restore touches is
             read whole and held against its checksum.
+        at: the moment to restore to, UTC, for a provider that can replay what came after a snapshot; None: the
+            snapshot itself.
     """
 
     directory: Path
     witnessed: bool = False
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
