@@ -15,6 +15,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, Frozen
+from backup_orchestration.core.tools import Requirement
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,13 @@ class ProbeKind(ABC, Generic[Options]):
         name: as policies name it.
         sources: the kinds of source whose restored data it understands.
         options: model of its options; what a policy declares is checked by it when policies are loaded.
+        tools: what must be installed.
     """
 
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
+    tools: ClassVar[tuple[Requirement, ...]] = ()
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
         """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.
