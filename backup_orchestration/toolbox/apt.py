@@ -53,6 +53,7 @@ Multi-Arch: foreign
 Version: 999:1
 Description: left out
 """
+_KEPT_FIELDS = tuple(f"{name}: " for name in ("Package", "Status", "Architecture", "Multi-Arch", "Version", "Provides"))
 
 
 class Apt:
@@ -144,15 +145,15 @@ class Apt:
 def _pretending(status: str, absent: set[str], present: set[str]) -> str:
     """dpkg's list of installed packages, without some and with others.
 
-    Those that are there stay as they are: another installed package may ask for their exact version.
+    What those depend on is left away: apt is asked what the system lacks, not whether it is consistent without them.
     """
-    kept: list[str] = []
-    there: set[str] = set()
-    for stanza in re.split(r"\n\n+", status.strip()):
-        match = re.search(r"^Package: (\S+)$", stanza, re.MULTILINE)
-        installed = bool(re.search(r"^Status: \S+ \S+ installed$", stanza, re.MULTILINE))
-        if match and installed and match[1] not in absent:
-            kept.append(stanza + "\n")
-            there.add(match[1])
-    kept += [_PRETENDED.format(name=name) for name in sorted(present - there)]
-    return "\n".join(kept)
+    kept: dict[str, str] = {name: _PRETENDED.format(name=name) for name in present}
+    for stanza in re.split(r"\n\n+", status):
+        # A line that starts with a blank continues the field before it; none of the fields that are kept has one.
+        lines = [line for line in stanza.splitlines() if line.startswith(_KEPT_FIELDS)]
+        fields = dict(line.split(": ", 1) for line in lines)
+        name = fields.get("Package", "")
+        if name and name not in absent and fields.get("Status", "").endswith(" installed"):
+            kept[f"{name}:{fields.get('Architecture')}"] = "\n".join(lines) + "\n"
+            kept.pop(name, None)
+    return "\n".join(kept.values())

@@ -28,7 +28,8 @@ Log = Callable[[str], None]
 _WAIT_SECONDS = 1800.0
 _UNFINISHED = ".unpacking-"
 _UPSTREAM_VERSION = re.compile(r"_(?:\d+%3a)?(\d+(?:\.\d+)+)")
-# The libraries are found by the program and by what it starts: `pg_ctl` starts `postgres` by its real path.
+# What the program starts gets the variable as well, and must: `pg_ctl` starts the real `postgres`. To anything else
+# that a server starts it does no harm: the libraries are ones that this system lacks, made for this release of it.
 _WRAPPER = """\
 #!/bin/sh
 LD_LIBRARY_PATH={libraries}"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" exec {program} "$@"
@@ -43,23 +44,39 @@ def install_command(tool: str) -> str:
 def install_missing(needed: Iterable[Requirement], log: Log) -> None:
     """Unpack what is needed, not there, and can be unpacked here.
 
+    Nothing where `HOMELAB_TOOLS` is set: tools are then found there and nowhere else.
+
     Raises:
         ToolInstallError: one cannot be had; says what apt said and what to do.
     """
     missing = [item for item in needed if bundle_for(item.name) and not _is_there(item)]
-    if not missing:
+    if not missing or os.environ.get("HOMELAB_TOOLS"):
         return
     into = tools.unpack_directory()
     try:
-        with repository_lock(into, "set-up", timeout=_WAIT_SECONDS, on_wait=lambda: log("another set-up is at it")):
-            for leftover in into.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(leftover)
-            with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=into) as work:
-                _unpack_all([item for item in missing if not _is_there(item)], Path(work), into, log)
+        with repository_lock(into, "set-up", timeout=_WAIT_SECONDS, on_wait=lambda: log("waiting for another set-up")):
+            unpack([item for item in missing if not _is_there(item)], into, log)
     except OSError as error:
         raise ToolInstallError(
             f"tools cannot be unpacked to {into}: {error}", remedy="make room there, and make it writable"
         ) from error
+
+
+def unpack(needed: Iterable[Requirement], into: Path, log: Log) -> None:
+    """Unpack tools, whatever the system has, in place of what is there; nobody else may be at it.
+
+    Args:
+        needed: each with a bundle for this system.
+        into: an existing directory.
+        log: told what is done.
+
+    Raises:
+        ToolInstallError: as `install_missing`.
+    """
+    for leftover in into.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=into) as work:
+        _unpack_all(needed, Path(work), into, log)
 
 
 def _is_there(item: Requirement) -> bool:
@@ -70,11 +87,11 @@ def _is_there(item: Requirement) -> bool:
     return True
 
 
-def _unpack_all(missing: list[Requirement], work: Path, into: Path, log: Log) -> None:
+def _unpack_all(needed: Iterable[Requirement], work: Path, into: Path, log: Log) -> None:
     archives: dict[tuple[Suite, ...], Apt] = {}
-    for item in missing:
+    for item in needed:
         bundle = bundle_for(item.name)
-        assert bundle  # noqa: S101 - the caller chose those that have one
+        assert bundle  # noqa: S101 - the caller's promise
         suites = tuple(bundle.suites())
         if suites not in archives:
             log(f"reading the package list of Debian {bundle.release}")
@@ -99,7 +116,8 @@ def _unpack(bundle: Bundle, needed: Requirement, apt: Apt, building: Path, into:
     place = into / f"{bundle.tool}-{_version(bundle, packages)}"
     for program in sorted((root / bundle.programs).iterdir()):
         _offer(building / program.name, program.relative_to(building), place, _libraries(root))
-    shutil.rmtree(place, ignore_errors=True)  # it is no tool any more, or would have been found
+    if place.exists():
+        shutil.rmtree(place)
     building.rename(place)
     return place / bundle.tool
 
@@ -128,8 +146,8 @@ def _version(bundle: Bundle, packages: list[Path]) -> str:
 
 def _libraries(root: Path) -> list[Path]:
     """Directories of shared libraries, relative to the root."""
-    found = {path.parent.relative_to(root) for path in root.glob("**/lib/*-linux-*/*.so.*")}
-    return sorted(found)
+    patterns = ("lib/*-linux-*/*.so.*", "usr/lib/*-linux-*/*.so.*")
+    return sorted({path.parent.relative_to(root) for pattern in patterns for path in root.glob(pattern)})
 
 
 def _offer(path: Path, program: Path, place: Path, libraries: list[Path]) -> None:
