@@ -23,14 +23,20 @@ from backup_orchestration.core.tools import Requirement, Version
 PGDATA = "pgdata"
 TABLESPACES = "tablespaces"
 
-OLDEST_MAJOR = 13
+OLDEST_MAJOR = 14  # the oldest with pg_amcheck
 POSTGRES = Requirement(
     "postgres",
     (OLDEST_MAJOR,),
     version_pattern=r"(\d+\.\d+)",
     beside=(
         *("initdb", "pg_ctl", "pg_checksums", "pg_controldata"),
-        *("psql", "pg_dump", "pg_restore", "pg_basebackup"),  # Debian's client package, which may be there alone
+        *(
+            "psql",
+            "pg_dump",
+            "pg_restore",
+            "pg_basebackup",
+            "pg_amcheck",
+        ),  # Debian's client package, which may be there alone
     ),
     places=("usr/lib/postgresql/*/bin",),  # Debian's
 )

@@ -43,7 +43,16 @@ def test_a_missing_tool_is_named_with_its_remedy(site, say, no_tools):
     (missing,) = [line for line in lines(said) if line.startswith("MISSING")]
     assert missing.startswith("MISSING  restic: restic 0.17.1 or newer is needed") and str(no_tools) in missing
     remedy = said.out.splitlines()[said.out.splitlines().index(missing) + 1]
-    assert remedy.strip() == install_command("restic")
+    assert remedy.strip() == f"put it into {no_tools}, or unset HOMELAB_TOOLS"
+
+
+def test_without_a_place_of_its_own_the_remedy_is_the_systems_command(site, say, monkeypatch):
+    monkeypatch.delenv("HOMELAB_TOOLS", raising=False)
+    monkeypatch.setenv("PATH", str(site.root))
+    monkeypatch.setenv("XDG_DATA_HOME", str(site.root))
+    said = say("backup", "doctor")
+    assert said.code == 1
+    assert f"none in PATH and set-up\n         {install_command('restic')}\n" in said.out
 
 
 def test_a_tool_that_is_too_old(site, say, no_tools):

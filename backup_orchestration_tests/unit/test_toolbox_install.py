@@ -115,8 +115,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 # Without the places that this machine's own package would be found in.
-BARE_POSTGRES = tools.Requirement("postgres", (13,), (), r"postgres (\d+\.\d+)", POSTGRES.beside)
-BARE_PGBACKREST = tools.Requirement("pgbackrest", (2, 41), ("version",), PGBACKREST.version_pattern)
+BARE_POSTGRES = tools.Requirement("postgres", (14,), (), r"postgres (\d+\.\d+)", POSTGRES.beside)
+BARE_PGBACKREST = tools.Requirement("pgbackrest", (2, 45), ("version",), PGBACKREST.version_pattern)
 
 
 def test_a_tool_without_libraries_of_its_own_is_linked(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
