@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import select
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, Any
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
 from backup_orchestration.core.redaction import REDACTOR
@@ -32,6 +33,7 @@ _LOOK_SECONDS = 0.5
 _KEPT_LINES = 100_000
 _KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
+_NOT_ROOT = 1000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -46,6 +48,8 @@ class Command:
         cwd: working directory.
         secret: its output is a secret: returned as it is, and kept out of every message.
         grace: seconds it gets to put things away after SIGTERM.
+        user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
+            owns itself runs in a user name space in which root has another number, for programs that refuse root.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -54,6 +58,7 @@ class Command:
     cwd: Path | None = None
     secret: bool = False
     grace: float = _GRACE_SECONDS
+    user: int | None = None
 
     @property
     def name(self) -> str:
@@ -160,13 +165,14 @@ def start_detached(command: Command, log: Path) -> int:
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                list(command.argv),
+                _as_user(command),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,
+                **_identity(command),
             )
         except OSError as error:
             raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
@@ -182,7 +188,7 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
 def _start(command: Command) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            list(command.argv),
+            _as_user(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -190,11 +196,28 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             cwd=command.cwd,
             start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
             preexec_fn=die_with_parent,
+            **_identity(command),
         )
     except OSError as error:
         raise ToolMissingError(
             f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
         ) from error
+
+
+def _as_user(command: Command) -> list[str]:
+    argv = list(command.argv)
+    if command.user == 0 and os.geteuid() == 0:
+        return ["unshare", "--user", f"--map-user={_NOT_ROOT}", f"--map-group={_NOT_ROOT}", "--", *argv]
+    return argv
+
+
+def _identity(command: Command) -> dict[str, Any]:
+    """Arguments of Popen that make the child somebody else; refused by the system for anyone but root."""
+    if command.user in (None, os.geteuid()):
+        return {}
+    account = pwd.getpwuid(command.user or 0)
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    return {"user": command.user, "group": account.pw_gid, "extra_groups": groups}
 
 
 def die_with_parent() -> None:

@@ -16,6 +16,7 @@ HomelabError                      message, remedy; exit 1
 │   └── ToolLiedError             exit code 0, but the read-back says otherwise
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
+├── PostgresError                 a PostgreSQL server refuses or does not answer
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
 │   ├── RepositoryVanishedError   nothing is there any more
@@ -120,6 +121,10 @@ class SourceError(HomelabError):
 
 class SpaceError(HomelabError):
     """A disk has not room enough; nothing was written."""
+
+
+class PostgresError(HomelabError):
+    """A PostgreSQL server refuses a query, or does not answer."""
 
 
 class RepositoryError(HomelabError):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Dump, Export, Files, Frozen, Source, Sqlite
+from backup_orchestration.core.sources import Frozen, Source, Sqlite
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -143,7 +143,7 @@ class BackupPolicy(Frozen):
         return tuple((always | declared).values())
 
 
-def _probes_of(source: Files | Sqlite | Dump | Export) -> tuple[str, ...]:
+def _probes_of(source: Source) -> tuple[str, ...]:
     return ("files", "sqlite") if isinstance(source, Sqlite) else ("files",)
 
 

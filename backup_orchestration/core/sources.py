@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -55,7 +56,21 @@ def _exclusion(pattern: str) -> str:
 Exclusion = Annotated[str, AfterValidator(_exclusion)]
 
 
-class Files(Frozen):
+class BaseSource(Frozen):
+    """What all sources have in common."""
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What it reads on this host, as far as that is known."""
+        return ()
+
+    @property
+    def summary(self) -> str:
+        """For people: where the data is."""
+        return ", ".join(map(str, self.paths))
+
+
+class Files(BaseSource):
     """A file or a directory tree, captured in place.
 
     Attributes:
@@ -75,6 +90,11 @@ class Files(Frozen):
                 raise ValueError(f"exclude: a pattern matches {str(part)!r} and would leave nothing of {self.path}")
         return self
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.path,)
+
     def excludes(self, path: PurePosixPath) -> bool:
         """Whether this path itself is excluded (its parents are the caller's walk)."""
         return any(
@@ -83,7 +103,7 @@ class Files(Frozen):
         )
 
 
-class Sqlite(Frozen):
+class Sqlite(BaseSource):
     """One SQLite database, captured through SQLite's backup API, also while it is written.
 
     Attributes:
@@ -93,8 +113,13 @@ class Sqlite(Frozen):
     kind: Literal["sqlite"] = "sqlite"
     path: AbsolutePath
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.path,)
 
-class Dump(Frozen):
+
+class Dump(BaseSource):
     """What a command prints, e.g. a database dump. The command failing, or printing nothing, is a failure.
 
     Attributes:
@@ -106,8 +131,13 @@ class Dump(Frozen):
     command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return " ".join(self.command)
 
-class Export(Frozen):
+
+class Export(BaseSource):
     """What a command writes into the directory it is started in, e.g. by asking a service's API for a dump.
 
     Attributes:
@@ -120,5 +150,36 @@ class Export(Frozen):
     command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     timeout: Annotated[float, Field(gt=0)] = 3600.0
 
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return " ".join(self.command)
 
-Source = Annotated[Files | Sqlite | Dump | Export, Field(discriminator="kind")]
+
+class Postgres(BaseSource):
+    """A whole PostgreSQL cluster, backed up physically while it runs.
+
+    Attributes:
+        data: absolute path of its data directory; who owns it, runs the backup.
+        socket: absolute path of the directory of its Unix socket.
+        port: that names the socket.
+        user: role to connect as; a superuser.
+        backup: `full`, or `diff` or `incr`: what changed since the last full, or since the last backup of any kind.
+        full_every: with `diff` and `incr`, how old the last full may be before another one is taken.
+    """
+
+    kind: Literal["postgres"] = "postgres"
+    data: AbsolutePath
+    socket: AbsolutePath = Path("/var/run/postgresql")
+    port: Annotated[int, Field(gt=0, lt=65536)] = 5432
+    user: str = "postgres"
+    backup: Literal["full", "diff", "incr"] = "full"
+    full_every: timedelta = timedelta(days=7)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.data,)
+
+
+Source = Annotated[Files | Sqlite | Dump | Export | Postgres, Field(discriminator="kind")]

@@ -13,8 +13,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, Frozen
+from backup_orchestration.core.tools import Requirement
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,14 @@ class Restored:
         root: directory below which every restored path stands: `/srv/notes` is at `root/srv/notes`.
         policy, snapshot: what was restored.
         started_at: when the restore began; nothing in the data can be newer.
+        server: the PostgreSQL that runs on the restored data, where the source is one.
     """
 
     root: Path
     policy: BackupPolicy
     snapshot: Snapshot
     started_at: datetime
+    server: Server | None = None
 
     def path(self, source: str) -> Path:
         """Where a path of the source stands in the lab."""
@@ -134,11 +138,13 @@ class ProbeKind(ABC, Generic[Options]):
         name: as policies name it.
         sources: the kinds of source whose restored data it understands.
         options: model of its options; what a policy declares is checked by it when policies are loaded.
+        tools: what must be installed.
     """
 
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
+    tools: ClassVar[tuple[Requirement, ...]] = ()
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
         """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.

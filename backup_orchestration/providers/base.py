@@ -66,11 +66,14 @@ class RestoreSpec:
             read whole and held against its checksum.
         scratch: private directory for what a witnessed restore needs meanwhile, removed by the caller; it must be
             found when the process is killed. Default: the system's temporary directory.
+        at: the moment to restore to, UTC, for a provider that can replay what came after a snapshot; None: the
+            snapshot itself.
     """
 
     directory: Path
     witnessed: bool = False
     scratch: Path | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
