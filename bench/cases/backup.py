@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.measure import Report, Result, Taken, in_turns, middle, run
-from bench.site import Site, make_repositories, make_site, restic, restic_verbs, write_random
+from bench.site import Site, make_repositories, make_site, opening, restic, restic_verbs, write_random
 
 _MANY = 20
 _PARALLEL = max(2, min(8, os.cpu_count() or 2))  # as many as homelab's workers
@@ -55,7 +55,8 @@ def measure(room: Path, rounds: int) -> Report:
     single, single_bare, many, many_bare = (middle(runs) for runs in taken.values())
     return Report(
         f"homelab backup run over a script that makes the same restic calls, {_PARALLEL} at a time",
-        "warm: repositories in directories, with snapshots; 10 files of 16 KiB a target, one of them new each time.",
+        "warm: repositories in directories, with snapshots; 10 files of 16 KiB a target, one of them new each time;\n"
+        f"{opening(site.repository(names[0]), site.password)}.",
         taken,
         [
             Result("one target, overhead", single - single_bare, "s"),

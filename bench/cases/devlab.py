@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import Report, Result, Taken, in_turns, middle, run
-from bench.site import HOMELAB, restic
+from bench.site import HOMELAB, opening, restic
 
 _GOAL = 0.7
 _SCRIPT = Path(__file__).parent.parent / "devlab_script.py"
@@ -22,13 +22,16 @@ def measure(room: Path, rounds: int) -> Report:
         status = subprocess.run([HOMELAB, "devlab", "status", "--json"], cwd=room, check=True, capture_output=True)
         lab = json.loads(status.stdout)
         _start(room, lab)
+        store, secrets = Path(lab["store"]["path"]), Path(lab["home"]) / "secrets"
+        cost = opening(store / "backups" / "restic-certs-ca", secrets / "backup-password")
         taken = in_turns({"homelab": lambda: _homelab(room), "script": lambda: _script(room, lab)}, rounds)
     finally:
         subprocess.run([HOMELAB, "devlab", "down", "--purge"], cwd=room, check=True, capture_output=True)
     ours, bare = (middle(runs) for runs in taken.values())
     return Report(
         "the devlab: backup run --all and restore-test --all, over a sequential script of the same tools",
-        "warm: repositories with snapshots, in the lab's S3 store over TLS; five targets; services, UI and daemon run.",
+        "warm: repositories with snapshots, in the lab's S3 store over TLS; five targets;\n"
+        f"services, UI and daemon run; {cost}.",
         taken,
         [Result("ratio", ours / bare, "x", _GOAL)],
     )

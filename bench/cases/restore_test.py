@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from bench.measure import Report, Result, Taken, in_turns, middle, run
-from bench.site import HOMELAB, Site, make_repositories, make_site, restic, write_random
+from bench.site import HOMELAB, Site, make_repositories, make_site, opening, restic, write_random
 
 _GOAL = 1.25
 _LARGE, _LARGE_SIZE = 56, 16 << 20
@@ -50,8 +50,9 @@ def measure(room: Path, rounds: int) -> Report:
     size = (_LARGE * _LARGE_SIZE + _SMALL * _SMALL_SIZE) / 1e9
     return Report(
         f"restore test of {size:.2f} GB over bare restore and the same reading of the repository",
-        f"cold: no restic cache, repository files past the page cache; snapshot {key}: {_LARGE} files of"
-        f" {_LARGE_SIZE >> 20} MiB, {_SMALL:,} of {_SMALL_SIZE >> 10} KiB, none compressible; directories on one disk.",
+        f"cold: no restic cache, repository files past the page cache;\nsnapshot {key}: {_LARGE} files of"
+        f" {_LARGE_SIZE >> 20} MiB, {_SMALL:,} of {_SMALL_SIZE >> 10} KiB, none compressible;\n"
+        f"directories on one disk; {opening(site.repository('big'), site.password)}.",
         taken,
         [Result("ratio", ours / bare, "x", _GOAL), Result("difference", ours - bare, "s")],
     )
