@@ -81,8 +81,8 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         existed = bool(context.instance.get_dynamic_partitions(partitions))
         teller = _teller(context, listener, target)
         started = time.monotonic()
-        mark_run(context.instance, context.run)
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
@@ -119,8 +119,8 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
-        mark_run(context.instance, context.run)
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             teller = _teller(context, listener, target)
             try:
                 evidence = provider.restore_test(target, context.partition_key, context.run.run_id, teller)
@@ -168,8 +168,10 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
         listener.failed(target, error)
         raise dg.Failure(REDACTOR.clean(str(error)), allow_retries=isinstance(error, _PASSING)) from None
     except dg.DagsterExecutionInterruptedError:
-        listener.failed(target, HomelabError("it was stopped, and does not count", remedy="run it again"))
-        raise
+        # Dagster would retry it: whoever terminates a run does not want it a minute later.
+        stopped = HomelabError("it was stopped, and does not count", remedy="run it again")
+        listener.failed(target, stopped)
+        raise dg.Failure(str(stopped), allow_retries=False) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
         wrapped = HomelabError(REDACTOR.clean(f"{type(error).__name__}: {error}"), remedy="this is a defect; report it")
         listener.failed(target, wrapped)

@@ -18,6 +18,7 @@ from backup_orchestration.core.errors import (
     RepositoryLockedError,
     RepositoryMissingError,
     RepositoryUnreachableError,
+    SpaceError,
     ToolLiedError,
     WrongPasswordError,
 )
@@ -67,7 +68,7 @@ class ResticCli:
             RepositoryMissingError, WrongPasswordError, RepositoryLockedError, RepositoryUnreachableError,
             ToolLiedError: exit code 0 and no configuration.
         """
-        done = self.query("cat", "config")
+        done = self.look("cat", "config")
         identity = _object(done.stdout, "cat config").get("id")
         if not isinstance(identity, str) or len(identity) != 64:
             raise ToolLiedError("restic cat config ended with exit code 0 and gave no repository id")
@@ -83,7 +84,7 @@ class ResticCli:
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
         """What `snapshots --json` lists with all of these tags."""
-        done = self.query("snapshots", "--json", "--tag", ",".join(tags))
+        done = self.look("snapshots", "--json", "--tag", ",".join(tags))
         listed = _json(done.stdout, "snapshots")
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
@@ -96,7 +97,7 @@ class ResticCli:
             CommandFailedError: it is not there, or cannot be read.
             ToolLiedError: exit code 0 and no lock.
         """
-        lock = _object(self.query("--no-lock", "cat", "lock", identity).stdout, "cat lock")
+        lock = _object(self.look("cat", "lock", identity).stdout, "cat lock")
         if not {"time", "hostname", "pid"} <= lock.keys():
             raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
         return lock
@@ -112,6 +113,10 @@ class ResticCli:
     ) -> tuple[Completed, Mapping[str, Any] | None]:
         """Run a restore; as `backup`."""
         return self._transfer("restore", arguments, on_status)
+
+    def look(self, *arguments: str) -> Completed:
+        """As `query`, of a call that only reads: without a lock, so that it works on a full or read-only store."""
+        return self.query("--no-lock", *arguments)
 
     def query(self, *arguments: str) -> Completed:
         """Run a short call and insist on exit code 0."""
@@ -135,6 +140,8 @@ class ResticCli:
             return RepositoryLockedError(
                 f"{self.repository} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
             )
+        if is_full(why):
+            return SpaceError(f"{self.repository} is full", remedy="free room there, or move it to a larger disk")
         if "permission denied" in why or "connection refused" in why:
             return RepositoryUnreachableError(f"{self.repository} cannot be used: {why}")
         return failed(Completed(done.name, code, "", why), _MEANINGS)
@@ -179,6 +186,11 @@ def last_message(done: Completed) -> str:
         texts.append(f"{message['item']}: {text}" if text and message.get("item") else text or line)
     lines = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
     return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_full(why: str) -> bool:
+    """Whether restic's last words are of a disk that is full."""
+    return "no space left on device" in why or "disk quota exceeded" in why
 
 
 def _message(line: str) -> dict[str, Any]:

@@ -28,8 +28,9 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import BinaryIO
 
-from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.errors import HomelabError, SpaceError, StoreError
 from backup_orchestration.core.objects import Objects
+from backup_orchestration.providers.capture import naming_a_full_disk
 
 _TYPES = ("data", "index", "keys", "locks", "snapshots")
 _NAME = re.compile(r"/(config|(?:data|index|keys|locks|snapshots)/(?:[0-9a-f]{64})?)")
@@ -45,12 +46,15 @@ class Witness:
         url: what restic opens as its repository.
         damaged: files that do not match their name or are missing, as `data/<id>`.
         bytes_read: size of all files read and checked.
+        refused: why something could not be written: a lock into the store, or here what is kept of a bucket. That is
+            never the data's fault.
     """
 
     def __init__(self, store: Objects, scratch: Path, socket: str) -> None:
         self.url = f"rest:http+unix://{socket}:/"
         self.damaged: list[str] = []
         self.bytes_read = 0
+        self.refused: HomelabError | None = None
         self.store = store
         self._scratch = scratch
         self._turns: dict[str, Lock] = {}
@@ -91,8 +95,10 @@ class Witness:
                         self._judge(name, file)
                     return Path(file.name).open("rb")
                 # From a bucket: what was fetched is kept for the requests that follow.
-                with kept.open("xb") as copy:
+                part = kept.with_name(f"{kept.name}-part")
+                with naming_a_full_disk(self._scratch), part.open("wb") as copy:
                     shutil.copyfileobj(file, copy)
+                part.replace(kept)
                 self._keep(kept)
         except (KeyError, StoreError):
             if first:
@@ -213,8 +219,12 @@ class _Handler(BaseHTTPRequestHandler):
         name = self._lock_name()
         if name is None:
             return
-        self.server.witness.store.write(name, content)
-        self._answer(HTTPStatus.OK)
+        try:
+            self.server.witness.store.write(name, content)
+        except StoreError as error:
+            self._refuse(error)
+        else:
+            self._answer(HTTPStatus.OK)
 
     def do_DELETE(self) -> None:
         """Only a lock may be removed."""
@@ -254,6 +264,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self._range(file, file.seek(0, os.SEEK_END), body=True)
         except KeyError:
             self._answer(HTTPStatus.NOT_FOUND)
+        except SpaceError as error:
+            self._refuse(error)
+
+    def _refuse(self, error: HomelabError) -> None:
+        """Of all answers that are not 404, restic takes this one for final; others it asks for a quarter of an hour."""
+        self.server.witness.refused = error
+        self._answer(HTTPStatus.FORBIDDEN)
 
     def _range(self, file: BinaryIO, size: int, *, body: bool) -> None:
         start, end = 0, size
