@@ -127,24 +127,25 @@ class ResticCli:
 
     def error(self, done: Completed) -> HomelabError:
         """What an exit code other than 0 means."""
-        code = done.returncode
         why = last_message(done)
-        if code == _MISSING:
-            return RepositoryMissingError(f"there is no repository at {self.repository}")
-        if code == _WRONG_PASSWORD:
-            return WrongPasswordError(
+        known = {
+            _MISSING: RepositoryMissingError(f"there is no repository at {self.repository}"),
+            _WRONG_PASSWORD: WrongPasswordError(
                 f"the password does not open the repository {self.repository}",
                 remedy="see where the settings take the destination's password from",
-            )
-        if code == _LOCKED:
-            return RepositoryLockedError(
-                f"{self.repository} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
-            )
+            ),
+            _LOCKED: RepositoryLockedError(
+                f"{self.repository} is locked: {why}",
+                remedy="wait: a lock whose holder is dead goes within half an hour",
+            ),
+        }
+        if done.returncode in known:
+            return known[done.returncode]
         if is_full(why):
             return SpaceError(f"{self.repository} is full", remedy="free room there, or move it to a larger disk")
         if "permission denied" in why or "connection refused" in why:
             return RepositoryUnreachableError(f"{self.repository} cannot be used: {why}")
-        return failed(Completed(done.name, code, "", why), _MEANINGS)
+        return failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
 
     def _transfer(
         self, verb: str, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
