@@ -23,12 +23,19 @@ def wait_until(condition, seconds=90):
     return found
 
 
+def patience(seconds):
+    """So many seconds on an idle machine; longer where this process waits for its turn because others work too."""
+    wall, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.1:
+        pass
+    return seconds * max(1.0, (time.monotonic() - wall) / 0.1)
+
+
 class Started:
     """A command that runs beside the test, in a session of its own."""
 
     def __init__(self, site, *arguments, env=None, prefix=()):
         self.site = site
-        self.begun = time.monotonic()
         self.out, self.err = (site.root / f"{name}-{os.urandom(4).hex()}" for name in ("out", "err"))
         kept = {key: os.environ[key] for key in PASSED if key in os.environ}
         with self.out.open("w") as out, self.err.open("w") as err:
@@ -40,10 +47,6 @@ class Started:
     def end(self, seconds=150):
         """Wait for its exit code."""
         return self.process.wait(seconds)
-
-    def age(self):
-        """Seconds since it was started."""
-        return time.monotonic() - self.begun
 
     def said(self):
         return self.out.read_text() + self.err.read_text()

@@ -90,8 +90,8 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         existed = bool(context.instance.get_dynamic_partitions(partitions))
         teller = _teller(context, listener, target)
         started = time.monotonic()
-        mark_run(context.instance, context.run)
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
@@ -130,8 +130,8 @@ def _verified_asset(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
-        mark_run(context.instance, context.run)
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             teller, run_id = _teller(context, listener, target), context.run.run_id
             try:
                 before = homelab.repository(target).snapshots() if listed is None else listed
@@ -178,8 +178,10 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
     try:
         yield
     except dg.DagsterExecutionInterruptedError:
-        listener.failed(target, HomelabError("it was stopped, and does not count", remedy="run it again"))
-        raise
+        # Dagster would retry it: whoever terminates a run does not want it a minute later.
+        stopped = HomelabError("it was stopped, and does not count", remedy="run it again")
+        listener.failed(target, stopped)
+        raise dg.Failure(str(stopped), allow_retries=False) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
         shown = harmless(error)
         listener.failed(target, shown)

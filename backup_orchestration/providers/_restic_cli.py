@@ -33,7 +33,6 @@ from backup_orchestration.providers._restic_store import StoreWatch
 RESTIC = Requirement("restic", (0, 17, 1), ("version",), r"restic (\d+\.\d+\.\d+)")
 INCOMPLETE = 3
 
-_FULL = "no space left on device"
 _FATAL = 1
 _MISSING, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _MEANINGS = {
@@ -85,7 +84,7 @@ class ResticCli:
             RepositoryMissingError, WrongPasswordError, RepositoryLockedError, RepositoryUnreachableError,
             ToolLiedError: exit code 0 and no configuration.
         """
-        done = self.query("cat", "config", _NO_LOCK)
+        done = self.look("cat", "config")
         identity = _object(done.stdout, "cat config").get("id")
         if not isinstance(identity, str) or len(identity) != 64:
             raise ToolLiedError("restic cat config ended with exit code 0 and gave no repository id")
@@ -101,7 +100,7 @@ class ResticCli:
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
         """What `snapshots --json` lists with all of these tags."""
-        done = self.query("snapshots", "--json", _NO_LOCK, "--tag", ",".join(tags))
+        done = self.look("snapshots", "--json", "--tag", ",".join(tags))
         listed = _json(done.stdout, "snapshots")
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
@@ -114,7 +113,7 @@ class ResticCli:
             CommandFailedError: it is not there, or cannot be read.
             ToolLiedError: exit code 0 and no lock.
         """
-        lock = _object(self.query("--no-lock", "cat", "lock", identity).stdout, "cat lock")
+        lock = _object(self.look("cat", "lock", identity).stdout, "cat lock")
         if not {"time", "hostname", "pid"} <= lock.keys():
             raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
         return lock
@@ -131,6 +130,10 @@ class ResticCli:
         """Run a restore; as `backup`."""
         return self._transfer("restore", arguments, on_status)
 
+    def look(self, *arguments: str) -> Completed:
+        """As `query`, of a call that only reads: without a lock, so that it works on a full or read-only store."""
+        return self.query(_NO_LOCK, *arguments)
+
     def query(self, *arguments: str) -> Completed:
         """Run a short call and insist on exit code 0."""
         done = self._run(arguments, _QUERY_SECONDS)
@@ -140,22 +143,21 @@ class ResticCli:
 
     def error(self, done: Completed) -> HomelabError:
         """What an exit code other than 0 means."""
-        code = done.returncode
         why = last_message(done)
-        if code == _MISSING:
-            return RepositoryMissingError(f"there is no repository at {self._name}")
-        if code == _WRONG_PASSWORD:
-            return WrongPasswordError(
+        code = done.returncode
+        known = {
+            _MISSING: RepositoryMissingError(f"there is no repository at {self._name}"),
+            _WRONG_PASSWORD: WrongPasswordError(
                 f"the password does not open the repository {self._name}",
                 remedy="see where the settings take the destination's password from",
-            )
-        if code == _LOCKED:
-            return RepositoryLockedError(
-                f"{self._name} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
-            )
-        if _FULL in why:
-            return self._store_fails(why)
-        if "permission denied" in why or "connection refused" in why:
+            ),
+            _LOCKED: RepositoryLockedError(
+                f"{self._name} is locked: {why}", remedy="wait: a lock whose holder is dead goes within half an hour"
+            ),
+        }
+        if code in known:
+            return known[code]
+        if is_full(why) or "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
         return CommandFailedError(f"{self._name}: {failed(Completed(done.name, code, '', why), _MEANINGS).message}")
 
@@ -164,7 +166,7 @@ class ResticCli:
         return self.called or self.repository
 
     def _store_fails(self, why: str) -> HomelabError:
-        if _FULL in why:
+        if is_full(why):
             return SpaceError(f"{self._name} is full: {why}", remedy="free room there, or move it to a larger disk")
         return RepositoryUnreachableError(
             f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
@@ -238,6 +240,11 @@ def last_message(done: Completed) -> str:
         texts.append(f"{message['item']}: {text}" if text and message.get("item") else text or line)
     lines = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
     return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_full(why: str) -> bool:
+    """Whether restic's last words are of a disk that is full."""
+    return "no space left on device" in why or "disk quota exceeded" in why
 
 
 def _message(line: str) -> dict[str, Any]:

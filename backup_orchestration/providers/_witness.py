@@ -30,6 +30,7 @@ from typing import BinaryIO
 from backup_orchestration.core.errors import HomelabError, StoreError
 from backup_orchestration.core.objects import Objects
 from backup_orchestration.providers._witness_server import Server, stored_as
+from backup_orchestration.providers.capture import naming_a_full_disk
 
 _CHUNK = 1 << 20
 _KEPT_FILES = 64  # packs have about 16 MiB
@@ -149,7 +150,7 @@ class Witness:
 
     def _keep(self, path: Path, file: BinaryIO) -> None:
         part = path.with_suffix(".part")
-        with part.open("wb") as copy:
+        with naming_a_full_disk(self._scratch), part.open("wb") as copy:
             shutil.copyfileobj(file, copy)
         part.rename(path)
         with self._lock:

@@ -2,8 +2,11 @@
 
 import contextlib
 import importlib
+import os
 import shutil
+import signal
 import sqlite3
+import threading
 import traceback
 import zlib
 
@@ -12,7 +15,8 @@ import pytest
 from fakes import behave, damage, make_fake, policy
 
 from backup_orchestration.core.errors import HomelabError, SettingsError
-from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration import execute, names
+from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.sensors import sensors_of
 
 # The secrets of the site, and what an exception of somebody else's library might hold besides.
@@ -189,3 +193,29 @@ def test_definitions_that_cannot_be_built_leave_no_secret(graph, monkeypatch):
     text = "".join(traceback.format_exception(raised.value))
     assert "ValueError: cannot open https://***@host.invalid/path with *** nor ***" in text
     assert not [canary for canary in CANARIES if canary in text]
+
+
+def test_a_run_that_is_stopped_is_not_tried_again(graph, tmp_path, until):
+    """Terminate in the page ends in SIGTERM to the run; Dagster would respect the retry policy of the asset."""
+    mark = tmp_path / "begun"
+    behave(graph.site, app_files={"child": ["/bin/sh", "-c", f"touch {mark}; exec sleep 300"]})
+
+    def stop():
+        until(mark.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert not execute.run_backup(graph.site.homelab, graph.instance, "app/files", Listener())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        stopper.join()
+    kinds = {
+        entry.dagster_event_type.value
+        for entry in graph.instance.all_logs(graph.last_run.run_id)
+        if entry.is_dagster_event
+    }
+    assert "STEP_UP_FOR_RETRY" not in kinds and "STEP_FAILURE" in kinds
+    assert graph.last_run.status.value == "FAILURE"
