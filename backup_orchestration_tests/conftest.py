@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -130,6 +130,14 @@ def restic() -> Path:
         if os.environ.get("REQUIRE_TOOLS") == "1":
             raise
         pytest.skip("restic is not installed; `make setup` brings it")
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which trees may grow so deep that pytest could not remove what a failing test leaves."""
+    yield tmp_path
+    run(Command(["chmod", "-R", "u+rwx", str(tmp_path)], 60))
+    run(Command(["rm", "-rf", str(tmp_path)], 60))
 
 
 @pytest.fixture
