@@ -140,6 +140,14 @@ def restic() -> Path:
 
 
 @pytest.fixture
+def swept(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which trees may grow so deep that pytest could not remove what a failing test leaves."""
+    yield tmp_path
+    run(Command(["chmod", "-R", "u+rwx", str(tmp_path)], 60))
+    run(Command(["rm", "-rf", str(tmp_path)], 60))
+
+
+@pytest.fixture
 def matrix(record_property):
     """Puts a row on record; the run's end shows all rows of a heading as one table."""
     return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})

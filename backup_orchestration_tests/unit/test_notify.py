@@ -29,7 +29,9 @@ def answering(answer: bytes):
                 except OSError:
                     return
                 with connection:
-                    told.append(connection.recv(65536))
+                    told.append(b"")
+                    while b"]}" not in told[-1] and (part := connection.recv(65536)):  # the end of our message
+                        told[-1] += part
                     connection.sendall(answer)
 
         thread = threading.Thread(target=serve, daemon=True)

@@ -145,6 +145,7 @@ def test_the_reaper_has_nothing_to_do_where_nothing_is(labs):
     assert (labs / "a-file").exists()
 
 
+@pytest.mark.usefixtures("swept")
 def test_a_lab_of_a_thousand_levels_is_destroyed(labs):
     """Python's own removal ends at a thousand, and one that stayed would be in the way of every test after it."""
     with process_lab(labs, "app-files") as lab:

@@ -160,15 +160,15 @@ def test_a_required_file_that_leads_elsewhere_is_missing(capture, outside, make)
     assert "it was a file" in shown or "special" in shown or "leads out" in shown
 
 
-def test_a_tree_of_a_thousand_levels_and_more_passes(tmp_path, outside, matrix, monkeypatch):
+def test_a_tree_of_a_thousand_levels_and_more_passes(swept, outside, matrix, monkeypatch):
     """As deep as a path may be; Python's own walks end at a thousand."""
-    source = tmp_path / "source"
+    source = swept / "source"
     made = source
     for _ in range(1050):
         made.mkdir()
         made = made / "d"
     made.write_text("deep")
-    capture = Capture(source, tmp_path / "lab")
+    capture = Capture(source, swept / "lab")
     monkeypatch.setattr(shutil, "copytree", lambda old, new, symlinks: check(Command(["cp", "-a", old, new], 60)))
     shown = said(FilesProbe(), capture.take(), outside)
     row(matrix, "tree: 1,050 levels deep", FilesProbe, shown, capture)
@@ -261,9 +261,9 @@ def test_a_hostile_dump(capture, export, outside, matrix, name):
     assert grown < (600 if "10 GB" in name else 60) * 1_000_000
 
 
-def test_what_an_export_left_is_out_of_the_way_of_the_next(tmp_path):
+def test_what_an_export_left_is_out_of_the_way_of_the_next(swept):
     """A thousand levels, and directories that nobody may enter."""
-    staging = tmp_path / "staging"
+    staging = swept / "staging"
     path = staging
     for _ in range(1050):
         path.mkdir(mode=0o700)
