@@ -16,6 +16,7 @@ HomelabError                      message, remedy; exit 1
 │   └── ToolLiedError             exit code 0, but the read-back says otherwise
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
+├── StateError                    a file in `home` cannot be made
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
 │   ├── RepositoryVanishedError   nothing is there any more
@@ -119,6 +120,10 @@ class SourceError(HomelabError):
 
 class SpaceError(HomelabError):
     """A disk has not room enough; nothing was written."""
+
+
+class StateError(HomelabError):
+    """This installation's own directory, `home`, cannot be written."""
 
 
 class RepositoryError(HomelabError):
