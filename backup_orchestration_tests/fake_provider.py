@@ -43,7 +43,7 @@ def append(name, **values):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError("what was waited for did not happen")

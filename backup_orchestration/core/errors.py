@@ -17,6 +17,7 @@ HomelabError                      message, remedy; exit 1
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
 ├── PostgresError                 a PostgreSQL server refuses or does not answer
+├── StateError                    a file in `home` cannot be made
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
 │   ├── RepositoryVanishedError   nothing is there any more
@@ -125,6 +126,10 @@ class SpaceError(HomelabError):
 
 class PostgresError(HomelabError):
     """A PostgreSQL server refuses a query, or does not answer."""
+
+
+class StateError(HomelabError):
+    """This installation's own directory, `home`, cannot be written."""
 
 
 class RepositoryError(HomelabError):

@@ -47,13 +47,14 @@ class Witness:
         fault: why the store could not be read any more; nothing is handed out after that.
     """
 
-    def __init__(self, store: Objects, scratch: Path, socket: str) -> None:
+    def __init__(self, store: Objects, scratch: Path, socket: str, called: str) -> None:
         self.url = f"rest:http+unix://{socket}:/"
         self.damaged: list[str] = []
         self.missing: list[str] = []
         self.fault: HomelabError | None = None
         self.bytes_read = 0
         self.store = store
+        self._called = called
         self._scratch = scratch
         self._turns: dict[str, Lock] = {}
         self._judged: set[str] = set()
@@ -119,7 +120,7 @@ class Witness:
             StoreError: it is not.
         """
         if self._configuration is None or self._read_configuration() != self._configuration:
-            raise StoreError("the repository went away while it was read", remedy="see whether its store is there")
+            raise StoreError(f"{self._called} went away while it was read", remedy="see whether its store is there")
         self._note(name, 0, matches=False)
 
     def _read_configuration(self) -> bytes | None:
@@ -145,7 +146,7 @@ class Witness:
         with self._lock:
             if self.fault is None:
                 if not isinstance(error, HomelabError):
-                    error = StoreError(f"the repository cannot be read: {error}")
+                    error = StoreError(f"{self._called} cannot be read: {error}")
                 self.fault = error
 
     def _keep(self, path: Path, file: BinaryIO) -> None:
@@ -161,18 +162,19 @@ class Witness:
 
 
 @contextmanager
-def witness(store: Objects, place: Path | None = None) -> Iterator[Witness]:
+def witness(store: Objects, place: Path | None = None, called: str = "the repository") -> Iterator[Witness]:
     """Serve a repository for the block.
 
     Args:
         store: the repository's directory or prefix.
         place: directory for its socket and for what is kept of a bucket; default: the system's temporary directory.
+        called: the repository's name in messages.
     """
     scratch = Path(tempfile.mkdtemp(prefix="witness-", dir=place))
     handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     # Paths of sockets must be short, that of a lab may not be.
     socket = f"/proc/{os.getpid()}/fd/{handle}/s"
-    seen = Witness(store, scratch, socket)
+    seen = Witness(store, scratch, socket, called)
     try:
         with Server(socket, seen) as server:
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)

@@ -38,6 +38,7 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
+from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
     BackupSpec,
@@ -120,7 +121,7 @@ class ResticRepository(Repository):
                 summary = self._restore(cli, snapshot, into.directory, progress)
             return _report(into.directory, summary, time.monotonic() - started)
         store = self._repository_files()
-        with witness(store, into.scratch) as seen, self._cli(progress, seen) as cli:
+        with witness(store, into.scratch, self.location) as seen, self._cli(progress, seen) as cli:
             try:
                 drop_dead_locks(cli, store)
                 summary = self._restore(cli, snapshot, into.directory, progress)
@@ -233,7 +234,7 @@ class ResticRepository(Repository):
     def _store(self, cli: ResticCli, arguments: Sequence[str], progress: Progress) -> None:
         done, summary = cli.backup(arguments, _teller(progress, "backup"))
         if done.returncode == INCOMPLETE:
-            kept = self._discard(cli, summary)
+            kept = self._discard(cli, str((summary or {}).get("snapshot_id", "")))
             raise SourceError(
                 f"restic could not read all of {self._policy.target}: {last_message(done)}{kept}",
                 remedy="see who may read it, and whether files vanish while it runs",
@@ -243,14 +244,13 @@ class ResticRepository(Repository):
         if summary is None or not summary.get("snapshot_id"):
             raise ToolLiedError("restic backup ended with exit code 0 and reported no snapshot")
 
-    def _discard(self, cli: ResticCli, summary: Mapping[str, Any] | None) -> str:
+    def _discard(self, cli: ResticCli, identity: str) -> str:
         """An incomplete snapshot is in the repository all the same: take it out of the list.
 
         Returns what to add to the message when that failed.
         """
-        if not summary or not summary.get("snapshot_id"):
+        if not identity:
             return ""
-        identity = str(summary["snapshot_id"])
         try:
             past_dead_locks(cli, self._repository_files(), lambda: cli.query("forget", identity))
         except HomelabError as error:
@@ -262,13 +262,29 @@ class ResticRepository(Repository):
         if len(listed) != 1:
             raise ToolLiedError(f"restic lists {len(listed)} snapshots of run {run_id}; it should be one")
         snapshot = self._snapshot(listed[0])
-        if sorted(snapshot.paths) != sorted(paths):
-            raise ToolLiedError(f"{snapshot.key} holds {', '.join(snapshot.paths)} instead of {', '.join(paths)}")
-        if files and not snapshot.counts.get("files"):
-            raise ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")
-        if not snapshot.size_bytes and isinstance(self._policy.source, Dump):
-            raise ToolLiedError(f"{snapshot.key} holds an empty dump")
+        if refusal := self._refusal(snapshot, paths, files):
+            refusal.message += self._discard(cli, snapshot.snapshot_id)
+            raise refusal
         return snapshot
+
+    def _refusal(self, snapshot: Snapshot, paths: Sequence[str], files: int) -> HomelabError | None:
+        """Why what was stored is not what was there to store, or None."""
+        dump = isinstance(self._policy.source, Dump)
+        stored = snapshot.counts.get("files", 0)
+        if files and not stored:
+            return ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")
+        if files and stored == 1 and not dump:  # the manifest
+            return SourceError(
+                f"the source {paths[0]} vanished while it was stored", remedy="see whether it is mounted"
+            )
+        if sorted(snapshot.paths) != sorted(paths):
+            return ToolLiedError(f"{snapshot.key} holds {', '.join(snapshot.paths)} instead of {', '.join(paths)}")
+        if not snapshot.size_bytes and dump:
+            return ToolLiedError(f"{snapshot.key} holds an empty dump")
+        return None
+
+    def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
+        return snapshot_of(listed, Restic.name, self.location, self._policy.description)
 
     def _restore(self, cli: ResticCli, snapshot: Snapshot, directory: Path, progress: Progress) -> Mapping[str, Any]:
         arguments = [snapshot.snapshot_id, "--target", str(directory)]
@@ -284,37 +300,6 @@ class ResticRepository(Repository):
         if summary is None or not summary.get("files_restored"):
             raise RestoreFailedError(f"restic restore of {snapshot.key} ended with exit code 0 and restored nothing")
         return summary
-
-    def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
-        try:
-            tags = dict(tag.split("=", 1) for tag in listed["tags"] if "=" in tag)
-            summary = listed.get("summary", {})
-            return Snapshot(
-                target=tags["target"],
-                provider=Restic.name,
-                repository=self.location,
-                repository_id=tags["repository"],
-                snapshot_id=_text(listed["id"]),
-                taken_at=datetime.fromisoformat(listed["time"]).astimezone(UTC),
-                size_bytes=int(summary.get("total_bytes_processed", 0)),
-                counts={"files": int(summary.get("total_files_processed", 0))},
-                paths=tuple(listed["paths"]),
-                run_id=tags["run"],
-                finished_at=_moment(summary.get("backup_end")),
-                description=self._policy.description,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ToolLiedError(f"restic lists a snapshot that cannot be read: {error!r}") from error
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
 
 
 def _teller(progress: Progress, stage: str) -> Callable[[Mapping[str, Any]], None]:

@@ -100,8 +100,10 @@ class BucketObjects:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _MISSING:
                 raise KeyError(name) from error
+            ours = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
             raise StoreError(
-                f"{self._place}: the store answers {code or 'with an error'}", remedy="see the keys and their rights"
+                f"{self._place}: the store answers {code or 'with an error'}",
+                remedy="see the keys and their rights" if ours else "see what the store's own log says",
             ) from None
         except (BotoCoreError, OSError) as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # not the store's: what is fetched is kept

@@ -225,6 +225,65 @@ def test_different_files_are_read_at_the_same_time(root, monkeypatch):
     assert seen.bytes_read == 40
 
 
+class Failing(DirectoryObjects):
+    """A store that raises this for names of this kind, from the second time it is asked on."""
+
+    def __init__(self, root, error, kinds):
+        super().__init__(root)
+        self.error, self.kinds, self.asked = error, kinds, 0
+
+    def open(self, name):
+        if name.startswith(self.kinds):
+            self.asked += 1
+            raise self.error
+        return super().open(name)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("s3: it does not answer"), PermissionError(13, "Permission denied"), ValueError("a defect")]
+)
+def test_a_store_that_fails_is_no_damage_and_is_not_asked_again(root, error):
+    names = [put(root, "data", content) for content in (b"one", b"two")]
+    store = Failing(root, error, "data/")
+    with witness(store, called="the place") as seen:
+        assert [ask(seen, "GET", f"/{name}")[0] for name in names] == [403, 403]
+        assert ask(seen, "GET", "/config")[0] == 403
+        assert ask(seen, "POST", f"/{LOCK}", b"held")[0] == 403
+    assert (seen.damaged, seen.missing, store.asked) == ([], [], 1)
+    assert isinstance(seen.fault, StoreError)
+    assert str(error.args[-1]) in str(seen.fault)
+
+
+@pytest.mark.parametrize("how", ["gone", "another"])
+def test_a_file_that_is_missing_since_its_repository_went_away_is_no_damage(root, how):
+    """An unmounted disk takes all files along; in its place there may be the repository of another one."""
+    with witness(DirectoryObjects(root), called="the place") as seen:
+        (root / "config").unlink()
+        if how == "another":
+            (root / "config").write_bytes(b"of another one")
+        assert ask(seen, "GET", f"/data/{'a' * 64}")[0] == 403
+    assert seen.damaged == []
+    assert "the place went away while it was read" in str(seen.fault)
+
+
+def test_a_file_that_could_not_be_read_at_first_is_judged_when_it_can(root, monkeypatch):
+    """It must not pass unseen because somebody asked for it before."""
+    name = put(root, "data", b"0123456789")
+    (root / _witness.stored_as(name)).write_bytes(b"damaged")
+    read_whole = _witness._read_whole
+
+    def once(*arguments):
+        monkeypatch.setattr(_witness, "_read_whole", read_whole)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(_witness, "_read_whole", once)
+    with witness(DirectoryObjects(root)) as seen:
+        with pytest.raises(http.client.HTTPException):
+            ask(seen, "GET", f"/{name}")
+        assert ask(seen, "GET", f"/{name}")[0] == 200
+    assert seen.damaged == [name]
+
+
 def test_nothing_is_left_after_the_block(root):
     threads = set(threading.enumerate())
     with witness(DirectoryObjects(root)) as seen:

@@ -9,6 +9,9 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import boto3
+from botocore.config import Config
+
 KEY, SECRET = "access-key-of-tests", "secret-key-of-tests"
 ANSWERS = {
     "403": (403, "AccessDenied", "Access Denied."),
@@ -42,6 +45,13 @@ class S3Server:
                 time.sleep(0.05)
             else:
                 return
+
+    def client(self):
+        """By which tests change what the server holds: it remembers what it has listed."""
+        return boto3.client(
+            "s3", endpoint_url=f"http://127.0.0.1:{self.port}", region_name="us-east-1",
+            aws_access_key_id=KEY, aws_secret_access_key=SECRET, config=Config(s3={"addressing_style": "path"}),
+        )  # fmt: skip
 
     def close(self):
         self._process.terminate()

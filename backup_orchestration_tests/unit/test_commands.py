@@ -229,3 +229,30 @@ def test_waiting_works_where_the_system_has_no_pidfd(monkeypatch):
     assert run(shell("exit 4")).returncode == 4
     with pytest.raises(CommandTimeoutError):
         run(shell("exec sleep 60", timeout=0.3))
+
+
+def test_a_program_that_is_hopeless_is_stopped(tmp_path):
+    heard = []
+    with pytest.raises(CommandTimeoutError, match=r"sh did not end within .* and was stopped"):
+        run(shell(f"echo $$ > {tmp_path}/pid; echo fails >&2; sleep 60"), None, heard.append, lambda: "fails" in heard)
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_is_not_ends_by_itself():
+    asked = []
+    done = run(shell("sleep 1.2; exit 3"), hopeless=lambda: bool(asked.append(1)))
+    assert done.returncode == 3
+    assert asked
+
+
+def test_a_program_that_is_watched_has_its_time_limit_all_the_same():
+    with pytest.raises(CommandTimeoutError):
+        run(shell("sleep 60", timeout=0.8), hopeless=lambda: False)
+
+
+def test_a_program_that_does_not_heed_sigterm_has_its_grace_and_no_more():
+    """A restic takes a minute to remove its lock from a store that fails."""
+    started = time.monotonic()
+    with pytest.raises(CommandTimeoutError):
+        run(shell("trap '' TERM; sleep 60 & wait; sleep 60", timeout=0.5, grace=0.5))
+    assert time.monotonic() - started < 20  # and not the 30 s of others
