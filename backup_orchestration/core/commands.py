@@ -14,14 +14,15 @@ import select
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 from typing import IO, Any
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.processes import end_sessions
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
@@ -167,13 +168,68 @@ def start_detached(command: Command, log: Path) -> int:
     return process.pid
 
 
+class Running:
+    """A program that runs beside us; see `running`."""
+
+    def __init__(self, command: Command, process: subprocess.Popen[bytes]) -> None:
+        self.name = command.name
+        self._pid = process.pid
+        self._lines: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+        assert process.stdout and process.stderr  # noqa: S101 - both are pipes
+        self._readers = [
+            _reader(stream, self._lines.append, redact=True) for stream in (process.stdout, process.stderr)
+        ]
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, or minus the signal that ended it; None while it runs."""
+        # Left to be collected, so that its process id names it, and the session it led, to the end.
+        ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def last_line(self) -> str:
+        """The last thing it has said, redacted; empty if nothing. Once it has ended: the very last."""
+        if self.returncode is not None:
+            self._drain()
+        said = [line.strip() for line in list(self._lines) if line.strip()]
+        return REDACTOR.clean(said[-1][:500]) if said else ""
+
+    def _drain(self) -> None:
+        for reader in self._readers:
+            reader.join(timeout=1)  # who has left the session may hold the pipe open for ever
+
+
+@contextmanager
+def running(command: Command, grace: float, inherit: Sequence[int] = ()) -> Iterator[Running]:
+    """Run a program beside the block, in a session of its own, and stop all of the session after it.
+
+    Args:
+        command: its timeout is not used.
+        grace: seconds from SIGTERM to SIGKILL.
+        inherit: file descriptors that it gets.
+
+    Raises:
+        ToolMissingError: it cannot be started.
+    """
+    process = _start(command, inherit)
+    beside = Running(command, process)
+    try:
+        yield beside
+    finally:
+        end_sessions([process.pid], grace)
+        process.wait()
+        beside._drain()
+
+
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a child process gets: enough to find its libraries and its home, nothing of ours."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             _as_user(command),
@@ -184,6 +240,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
             cwd=command.cwd,
             start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
             preexec_fn=die_with_parent,
+            pass_fds=inherit,
             **_identity(command),
         )
     except OSError as error:
