@@ -209,7 +209,7 @@ class Running:
         return [REDACTOR.clean(line.strip()[:500]) for line in list(self._lines) if line.strip()]
 
     def last_line(self) -> str:
-        """The last thing it has said, redacted; empty if nothing."""
+        """The last thing it has said, as `lines`; empty if nothing."""
         return next(reversed(self.lines()), "")
 
     def _drain(self) -> None:
@@ -218,17 +218,18 @@ class Running:
 
 
 @contextmanager
-def running(command: Command, grace: float) -> Iterator[Running]:
+def running(command: Command, grace: float, inherit: Sequence[int] = ()) -> Iterator[Running]:
     """Run a program beside the block, in a session of its own, and stop all of the session after it.
 
     Args:
         command: its timeout is not used.
         grace: seconds from SIGTERM to SIGKILL.
+        inherit: file descriptors that it gets.
 
     Raises:
         ToolMissingError: it cannot be started.
     """
-    process = _start(command)
+    process = _start(command, inherit)
     beside = Running(command, process)
     try:
         yield beside
@@ -253,7 +254,7 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     try:
         with _input(command.stdin) as stdin:
             return subprocess.Popen(
@@ -265,6 +266,7 @@ def _start(command: Command) -> subprocess.Popen[bytes]:
                 cwd=command.cwd,
                 start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
                 preexec_fn=partial(die_with_parent, command.last_signal),
+                pass_fds=inherit,
                 **identity(command.user),
             )
     except OSError as error:

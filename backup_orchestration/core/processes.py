@@ -58,7 +58,7 @@ def kill_inside(directory: Path, seconds: float) -> None:
 
     Processes of other users are let be; they could not have been started here.
     """
-    deadline = time.monotonic() + seconds
+    directory, deadline = directory.resolve(), time.monotonic() + seconds
     while (found := _inside(directory)) and time.monotonic() < deadline:
         for pid in found:
             with suppress(ProcessLookupError, PermissionError):

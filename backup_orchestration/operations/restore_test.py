@@ -15,10 +15,13 @@ from importlib.metadata import version
 
 from backup_orchestration.core import tools
 from backup_orchestration.core.errors import (
+    LabError,
     ProbeFailedError,
     RestoreFailedError,
     RestoreTestFailedError,
+    ToolMissingError,
     UnknownSnapshotError,
+    UsageError,
 )
 from backup_orchestration.core.evidence import Evidence, ProbeResult
 from backup_orchestration.core.locks import repository_lock
@@ -96,9 +99,12 @@ def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: 
 
 
 def _probe_all(homelab: Homelab, restored: Restored, progress: Progress) -> Sequence[ProbeResult]:
-    """Every probe runs, also after one has failed: a person wants to know all that is wrong."""
+    """Every probe runs, also after one has failed: a person wants to know all that is wrong.
+
+    In declared order, those that change the data last.
+    """
     results = []
-    for probe in restored.policy.probes:
+    for probe in sorted(restored.policy.probes, key=lambda probe: homelab.probes[probe.name].part.changes_data):
         progress(Update(f"probe {probe.name}"))
         results.append(_probe(homelab, restored, probe))
     return results
@@ -111,6 +117,8 @@ def _probe(homelab: Homelab, restored: Restored, declared: Probe) -> ProbeResult
         found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
     except RestoreTestFailedError as error:
         return _failed(declared.name, error, time.monotonic() - clock)
+    except (UsageError, ToolMissingError, LabError):
+        raise
     except Exception as error:  # noqa: BLE001 - restored data may break a probe in any way; it has not passed
         wrapped = ProbeFailedError(f"{type(error).__name__}: {error}")
         return _failed(declared.name, wrapped, time.monotonic() - clock)

@@ -119,12 +119,14 @@ class ProbeKind(ABC, Generic[Options]):
         sources: the kinds of source whose restored data it understands.
         options: model of its options; what a policy declares is checked by it when policies are loaded.
         after_stop: it looks at what a server has left behind, and is run after it was stopped.
+        changes_data: it may change what was restored, and is run after those that do not.
     """
 
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
     after_stop: ClassVar[bool] = False
+    changes_data: ClassVar[bool] = False
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
         """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.
@@ -137,9 +139,9 @@ class ProbeKind(ABC, Generic[Options]):
 
     @abstractmethod
     def check(self, restored: Restored, options: Options) -> Finding:
-        """Look at restored data; never execute or change it.
+        """Look at restored data; never execute it, nor change it unless `changes_data`.
 
         Raises:
-            ProbeFailedError: the data is not as it should be. Any other exception counts the same, but for
-                UsageError and ToolMissingError: the probe was not carried out, and the data is not to blame.
+            ProbeFailedError: the data is not as it should be. Any other exception counts the same, but
+                for UsageError, ToolMissingError and LabError: the probe was not carried out, the data is not to blame.
         """
