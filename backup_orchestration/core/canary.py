@@ -26,7 +26,8 @@ FROM pg_class WHERE relnamespace = to_regnamespace('homelab') AND relname = 'can
 
 _CREATE = {
     "homelab": "CREATE SCHEMA homelab;",
-    "canary": "CREATE TABLE homelab.canary (run_id text PRIMARY KEY, taken_at timestamptz NOT NULL, facts jsonb NOT NULL);",
+    "canary": "CREATE TABLE homelab.canary"
+    " (run_id text PRIMARY KEY, taken_at timestamptz NOT NULL, facts jsonb NOT NULL);",
 }
 
 _WRITE = """

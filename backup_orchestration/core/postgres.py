@@ -168,6 +168,16 @@ class Server:
         return done
 
 
+def databases(server: Server) -> Sequence[str]:
+    """Every database that sessions may enter, templates left out.
+
+    Raises:
+        PostgresError: it does not answer.
+    """
+    found = server.rows("SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
+    return [row["datname"] for row in found]
+
+
 def server_of(source: Postgres | PgDump) -> Server:
     """The live server of a source; it is not asked anything yet.
 

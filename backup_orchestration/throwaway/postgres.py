@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from backup_orchestration.core.commands import Command, Running, can, running
 from backup_orchestration.core.errors import HomelabError, LabError, PostgresError, ProbeFailedError
 from backup_orchestration.core.postgres import NEUTRAL, PGDATA, Programs, Server, find_programs, major_of
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.tools import dotted
+from backup_orchestration.throwaway.collations import check_collations
 from backup_orchestration.throwaway.process import ProcessLab
 from backup_orchestration.throwaway.restored_cluster import START, control, make_safe
 
@@ -84,7 +84,6 @@ _SESSION = {
 }
 _NO_EVENT_TRIGGERS = {"event_triggers": "off"}
 _EVENT_TRIGGERS_CAN_BE_OFF = 17
-_DATABASES_HAVE_COLLATIONS = 15
 
 # What says nothing of the data. A restore command that ends with more than 125 tells the server that it could not be
 # carried out, which is another thing than that there is no such segment.
@@ -168,7 +167,8 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
         _wait(postmaster, data, _RECOVERY_SECONDS)
         _stop(postmaster, START)
     with serving(cluster, user) as server:
-        check_collations(server)
+        with blaming():
+            check_collations(server)
         yield Started(server, can(cut_off=True), time.monotonic() - clock)
 
 
@@ -179,22 +179,24 @@ def serving(cluster: Cluster, user: str) -> Iterator[Server]:
         _wait(postmaster, cluster.data, _START_SECONDS)
         settings = _SESSION if cluster.programs.major < _EVENT_TRIGGERS_CAN_BE_OFF else _SESSION | _NO_EVENT_TRIGGERS
         server = Server(cluster.programs, cluster.sockets, _PORT, user, cluster.owner, settings=settings)
-        ask(server, "SELECT 1 AS one")
+        with blaming():
+            server.rows("SELECT 1 AS one")
         yield server
         _stop(postmaster, STOP)
 
 
-def ask(server: Server, query: str, database: str = "postgres") -> Sequence[Mapping[str, Any]]:
-    """Rows of a query that no good cluster refuses.
+@contextmanager
+def blaming() -> Iterator[None]:
+    """Says who is to blame when a server in a lab refuses what no good cluster refuses.
 
     Raises:
-        ProbeFailedError: `start`: it is refused.
-        LabError: this machine is the reason.
+        ProbeFailedError: `start`: the data.
+        LabError: this machine.
     """
     try:
-        return server.rows(query, database)
+        yield
     except PostgresError as error:
-        raise _blame(error.message, [error.message], START) from error
+        raise blame(error.message, START) from error
 
 
 @contextmanager
@@ -202,7 +204,7 @@ def _postmaster(cluster: Cluster, *, cut_off: bool) -> Iterator[Running]:
     writes = (cluster.lab, cluster.sockets)
     if not can(writes=writes):
         raise LabError(
-            "this system does not let a server be kept from writing outside its lab, which restored data may make it do",
+            "this system does not let a server be kept from writing outside its lab, which data may make it do",
             remedy="use Linux 5.13 or newer with Landlock, and a container that does not forbid it",
         )
     own = private_directory(cluster.lab / "server")
@@ -267,47 +269,17 @@ def _ended(postmaster: Running, step: str) -> HomelabError:
         line for line in lines if line.startswith("FATAL:")
     ]
     why = grave[-1] if grave else postmaster.last_line() or f"it ended with {postmaster.returncode}"
-    return _blame(why, lines, step)
+    return blame(why, step, lines)
 
 
-def _blame(why: str, lines: Sequence[str], step: str) -> HomelabError:
-    if any(map(_NOT_THE_DATA.search, lines)):
-        return LabError(f"PostgreSQL cannot run in the lab: {why}", remedy="see to it, and run the test again")
-    return ProbeFailedError(f"PostgreSQL says: {why}", probe=step)
+def blame(why: str, step: str, lines: Sequence[str] = ()) -> HomelabError:
+    """The error for a server in a lab that refuses what no good data makes it refuse.
 
-
-def check_collations(server: Server) -> None:
-    """Refuse to judge indexes that were sorted by other rules than this machine's.
-
-    Raises:
-        LabError: names database and versions.
+    Args:
+        why: its words.
+        step: name of the failed step, if the data is to blame.
+        lines: what else it said; this machine is to blame if anything there says so.
     """
-    for database in databases(server):
-        for row in ask(server, _collations(server.programs.major), database):
-            if row["then"] != row["now"]:
-                raise LabError(
-                    f"database {database} is sorted by version {row['then']} of collation {row['name']}, and this machine "
-                    f"has {row['now']}: its indexes cannot be judged here",
-                    remedy="test where the C library and ICU are the server's own; if the server itself warns of it, "
-                    "reindex there and ALTER DATABASE … REFRESH COLLATION VERSION",
-                )
-
-
-def databases(server: Server) -> Sequence[str]:
-    """Every database that sessions may enter, templates left out."""
-    found = ask(server, "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY datname")
-    return [row["datname"] for row in found]
-
-
-def _collations(major: int) -> str:
-    """Of a database, and of those that its indexes name."""
-    query = (
-        "SELECT collname AS name, collversion AS then, pg_collation_actual_version(oid) AS now FROM pg_collation"
-        " WHERE collversion IS NOT NULL AND oid IN (SELECT unnest(indcollation::oid[]) FROM pg_index)"
-    )
-    if major < _DATABASES_HAVE_COLLATIONS:
-        return query
-    return (
-        f"{query} UNION ALL SELECT datcollate, datcollversion, pg_database_collation_actual_version(oid)"  # noqa: S608
-        " FROM pg_database WHERE datname = current_database() AND datcollversion IS NOT NULL"
-    )
+    if any(map(_NOT_THE_DATA.search, (why, *lines))):
+        return LabError(f"PostgreSQL cannot work in the lab: {why}", remedy="see to it, and run the test again")
+    return ProbeFailedError(why, probe=step)
