@@ -31,6 +31,7 @@ class Surroundings:
         secrets: resolves the destination's secrets.
         staging: private directory of the target for copies made before a backup; empty between backups.
         cache: directory that the tool may keep a cache in.
+        home: of the installation; a part that runs its tool as another user may let that user pass through it.
         state: directory of the target for what must stay between backups, e.g. what a service's own calls read.
         now: the clock, UTC.
     """
@@ -38,6 +39,7 @@ class Surroundings:
     secrets: Secrets
     staging: Path
     cache: Path
+    home: Path
     state: Path
     now: Callable[[], datetime]
 
