@@ -1,8 +1,8 @@
 """PostgreSQL in a process lab: started on restored data, asked, and stopped.
 
-First the cluster recovers, with no session allowed; then the server is started again without a network, and only then
-can it be asked: what runs while it is asked may be code of the database. In both it can write in the lab only, which is
-more than caution: WAL that creates a tablespace names the directory of the server it comes from.
+While it recovers no session is allowed, and then only ours. It has no network, where the system allows that: what
+runs while it is asked may be code of the database. It can write in the lab only, which is more than caution: WAL that
+creates a tablespace names the directory of the server that it comes from. What recovery needs lies beside the data.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from backup_orchestration.throwaway.restored_cluster import START, control, make
 STOP = "stop"
 _PORT = 5432
 _RECOVERY_SECONDS = 6 * 3600.0
-_START_SECONDS = 300.0
 _STOP_SECONDS = 600.0
 _KILL_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -163,9 +162,6 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
     make_safe(root, data)
     limits = control(programs, data).limits
     cluster = Cluster(programs, data, lab.root, lab.sockets(), limits)
-    with _postmaster(cluster, cut_off=False) as postmaster:
-        _wait(postmaster, data, _RECOVERY_SECONDS)
-        _stop(postmaster, START)
     with serving(cluster, user) as server:
         with blaming():
             check_collations(server)
@@ -174,9 +170,9 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
 
 @contextmanager
 def serving(cluster: Cluster, user: str) -> Iterator[Server]:
-    """Start a cluster that needs no recovery, for the block; as `restored_server`."""
-    with _postmaster(cluster, cut_off=can(cut_off=True)) as postmaster:
-        _wait(postmaster, cluster.data, _START_SECONDS)
+    """Start a cluster in a lab, for the block; as `restored_server`."""
+    with _postmaster(cluster) as postmaster:
+        _wait(postmaster, cluster.data)
         settings = _SESSION if cluster.programs.major < _EVENT_TRIGGERS_CAN_BE_OFF else _SESSION | _NO_EVENT_TRIGGERS
         server = Server(cluster.programs, cluster.sockets, _PORT, user, cluster.owner, settings=settings)
         with blaming():
@@ -200,7 +196,7 @@ def blaming() -> Iterator[None]:
 
 
 @contextmanager
-def _postmaster(cluster: Cluster, *, cut_off: bool) -> Iterator[Running]:
+def _postmaster(cluster: Cluster) -> Iterator[Running]:
     writes = (cluster.lab, cluster.sockets)
     if not can(writes=writes):
         raise LabError(
@@ -221,7 +217,13 @@ def _postmaster(cluster: Cluster, *, cut_off: bool) -> Iterator[Running]:
     argv += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
     # SIGINT is a fast shutdown; SIGTERM waits for those who ask.
     command = Command(
-        argv, 0, cwd=cluster.lab, user=cluster.owner, cut_off=cut_off, writes=writes, last_signal=signal.SIGINT
+        argv,
+        0,
+        cwd=cluster.lab,
+        user=cluster.owner,
+        cut_off=can(cut_off=True),
+        writes=writes,
+        last_signal=signal.SIGINT,
     )
     with running(command, _KILL_SECONDS) as postmaster:
         try:
@@ -231,14 +233,14 @@ def _postmaster(cluster: Cluster, *, cut_off: bool) -> Iterator[Running]:
                 postmaster.signal(signal.SIGQUIT)  # whoever got here without `_stop` wants no more of it
 
 
-def _wait(postmaster: Running, data: Path, seconds: float) -> None:
+def _wait(postmaster: Running, data: Path) -> None:
     """Wait until recovery is over. With `hot_standby` off, "ready" means that, and no session is needed to see it."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + _RECOVERY_SECONDS
     while _status(data) != "ready":
         if postmaster.returncode is not None:
             raise _ended(postmaster, START)
         if time.monotonic() > deadline:
-            raise LabError(f"the restored cluster has not recovered within {seconds:g} s")
+            raise LabError(f"the restored cluster has not recovered within {_RECOVERY_SECONDS:g} s")
         time.sleep(_POLL_SECONDS)
 
 
