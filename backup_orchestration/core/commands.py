@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import select
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
-from typing import IO, Any
+from typing import IO
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.identity import identity, within
+from backup_orchestration.core.processes import end_sessions
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
@@ -32,7 +34,6 @@ _GRACE_SECONDS = 30.0
 _KEPT_LINES = 100_000
 _KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
-_NOT_ROOT = 1000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -49,6 +50,9 @@ class Command:
         stdin: what it reads; for text that is too long for an argument.
         user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
             owns itself runs in a user name space in which root has another number, for programs that refuse root.
+        cut_off: it has no network but a loopback device of its own, that is down; see `can`.
+        writes: directories below which it can write, and nowhere else; None: wherever its user may. See `can`.
+        last_signal: what it gets when we are killed.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -58,6 +62,9 @@ class Command:
     secret: bool = False
     stdin: str = ""
     user: int | None = None
+    cut_off: bool = False
+    writes: tuple[Path, ...] | None = None
+    last_signal: signal.Signals = signal.SIGTERM
 
     @property
     def name(self) -> str:
@@ -156,18 +163,89 @@ def start_detached(command: Command, log: Path) -> int:
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                _as_user(command),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,
-                **_identity(command),
+                **identity(command.user),
             )
         except OSError as error:
             raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
     return process.pid
+
+
+class Running:
+    """A program that runs beside us; see `running`."""
+
+    def __init__(self, command: Command, process: subprocess.Popen[bytes]) -> None:
+        self.name = command.name
+        self._pid = process.pid
+        self._lines: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+        assert process.stdout and process.stderr  # noqa: S101 - both are pipes
+        self._readers = [
+            _reader(stream, self._lines.append, redact=True) for stream in (process.stdout, process.stderr)
+        ]
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, or minus the signal that ended it; None while it runs."""
+        # Left to be collected, so that its process id names it, and the session it led, to the end.
+        ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it something; nothing happens when it has ended."""
+        os.kill(self._pid, number)
+
+    def lines(self) -> Sequence[str]:
+        """The last lines it has said, redacted. Once it has ended: the very last."""
+        if self.returncode is not None:
+            self._drain()
+        return [REDACTOR.clean(line.strip()[:500]) for line in list(self._lines) if line.strip()]
+
+    def last_line(self) -> str:
+        """The last thing it has said, as `lines`; empty if nothing."""
+        return next(reversed(self.lines()), "")
+
+    def _drain(self) -> None:
+        for reader in self._readers:
+            reader.join(timeout=1)  # who has left the session may hold the pipe open for ever
+
+
+@contextmanager
+def running(command: Command, grace: float, inherit: Sequence[int] = ()) -> Iterator[Running]:
+    """Run a program beside the block, in a session of its own, and stop all of the session after it.
+
+    Args:
+        command: its timeout is not used.
+        grace: seconds from SIGTERM to SIGKILL.
+        inherit: file descriptors that it gets.
+
+    Raises:
+        ToolMissingError: it cannot be started.
+    """
+    process = _start(command, inherit)
+    beside = Running(command, process)
+    try:
+        yield beside
+    finally:
+        end_sessions([process.pid], grace)
+        process.wait()
+        beside._drain()
+
+
+@cache
+def can(*, cut_off: bool = False, writes: tuple[Path, ...] | None = None) -> bool:
+    """Whether this system lets us confine a program so; a container, AppArmor or an old kernel may not."""
+    try:
+        return run(Command(("true",), timeout=20, cut_off=cut_off, writes=writes)).returncode == 0
+    except ToolMissingError:
+        return False
 
 
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -176,19 +254,20 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def _start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     try:
         with _input(command.stdin) as stdin:
             return subprocess.Popen(
-                _as_user(command),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-                preexec_fn=die_with_parent,
-                **_identity(command),
+                preexec_fn=partial(die_with_parent, command.last_signal),
+                pass_fds=inherit,
+                **identity(command.user),
             )
     except OSError as error:
         raise ToolMissingError(
@@ -208,28 +287,12 @@ def _input(text: str) -> Iterator[IO[bytes] | int]:
         yield file
 
 
-def _as_user(command: Command) -> list[str]:
-    argv = list(command.argv)
-    if command.user == 0 and os.geteuid() == 0:
-        return ["unshare", "--user", f"--map-user={_NOT_ROOT}", f"--map-group={_NOT_ROOT}", "--", *argv]
-    return argv
-
-
-def _identity(command: Command) -> dict[str, Any]:
-    """Arguments of Popen that make the child somebody else; refused by the system for anyone but root."""
-    if command.user in (None, os.geteuid()):
-        return {}
-    account = pwd.getpwuid(command.user or 0)
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return {"user": command.user, "group": account.pw_gid, "extra_groups": groups}
-
-
-def die_with_parent() -> None:
-    """In a child: ask the kernel for SIGTERM when our parent is killed, so that nothing writes on without it.
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """In a child: ask the kernel for a signal when our parent is killed, so that nothing writes on without it.
 
     The signal follows the thread that started the child: commands are run from threads that wait for them.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _reader(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:

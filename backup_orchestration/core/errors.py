@@ -17,6 +17,7 @@ HomelabError                      message, remedy; exit 1
 │   └── ToolLiedError             exit code 0, but the read-back says otherwise
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
+├── LabError                      a throwaway lab does not give a probe what it needs
 ├── PostgresError                 a PostgreSQL server refuses or does not answer
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
@@ -125,6 +126,10 @@ class SourceError(HomelabError):
 
 class SpaceError(HomelabError):
     """A disk has not room enough; nothing was written."""
+
+
+class LabError(HomelabError):
+    """A throwaway lab does not give a probe what it needs; that says nothing of the data."""
 
 
 class PostgresError(HomelabError):
