@@ -99,10 +99,6 @@ def running_cluster(root: Path) -> Iterator[RunningCluster]:
         (cluster.data / "postgresql.conf").write_text(SETTINGS.format(socket=socket))
         cluster.pg_ctl("start", "--log", str(root / "server.log"))
         try:
-            # Each has 300 files, which every backup and restore would read and sync.
-            for name in ("template0", "template1"):
-                cluster.sql(f"UPDATE pg_database SET datistemplate = false WHERE datname = '{name}'")
-                cluster.sql_alone(f"DROP DATABASE {name}")
             yield cluster
         finally:
             cluster.pg_ctl("stop", "--mode", "immediate")

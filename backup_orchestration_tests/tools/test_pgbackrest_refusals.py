@@ -41,7 +41,7 @@ def test_the_policy_must_name_the_cluster_that_answers(pg_copy, tmp_path):
     (other / "PG_VERSION").write_text("15\n")
     with pytest.raises(SourceError, match=f"serves {site.cluster.data}, not {other}"):
         replace(site, source={"data": other}).backup()
-    with pytest.raises(SourceError, match="cannot be read: No such file"):
+    with pytest.raises(SourceError, match="cannot be reached: No such file"):
         replace(site, source={"data": tmp_path / "none"}).backup()
 
 
