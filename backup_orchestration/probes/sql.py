@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from backup_orchestration.core.errors import PostgresError, ProbeFailedError, ToolMissingError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import NEUTRAL, Server, databases, server_of
 from backup_orchestration.core.sources import Frozen, PgDump, Postgres
-from backup_orchestration.probes._census import Scope, census, not_installed
+from backup_orchestration.probes._census import Scope, census, matches, not_installed
 from backup_orchestration.probes._sql_options import Query, SqlOptions
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
@@ -69,7 +68,7 @@ def _scope(source: Postgres | PgDump, options: SqlOptions) -> Scope:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
-    """What was there before the backup and is not there now."""
+    """What was there before the backup and is not there now, as far as the policy still asks for it."""
     for name in then["roles"]:
         if name not in now["roles"]:
             yield f"role {name} is missing"
@@ -82,9 +81,10 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], options: SqlOp
             if extension not in found["extensions"]:
                 yield f"extension {extension} is missing from database {name}"
         for table, (rows, deleted) in was["tables"].items():
-            yield from _rows_missing(f"{name}: table {table}", table, rows, deleted, found["tables"], options)
-        for table, fingerprint in was["fingerprints"].items():
-            if found["fingerprints"].get(table) != fingerprint:
+            if not any(matches(table, pattern) for pattern in options.uncounted):
+                yield from _rows_missing(f"{name}: table {table}", table, rows, deleted, found["tables"], options)
+        for table, fingerprint in found["fingerprints"].items():
+            if was["fingerprints"].get(table, fingerprint) != fingerprint:
                 yield f"{name}: table {table} should not change, and is not what it was before the backup"
 
 
@@ -94,7 +94,7 @@ def _rows_missing(
     if table not in found:
         yield f"{what} is missing; {rows:,} rows were counted before the backup"
         return
-    share = next((share for name, share in options.may_lose.items() if fnmatchcase(table, name)), None)
+    share = next((share for name, share in options.may_lose.items() if matches(table, name)), None)
     allowed = min(rows, deleted) if share is None else math.floor(rows * share)
     if found[table][0] < rows - allowed:
         loss = f"at most {allowed:,} may be missing" if allowed else "none may be missing"
@@ -107,7 +107,7 @@ def _too_few(now: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
             (database, table, numbers[0])
             for database, found in now["databases"].items()
             for table, numbers in found["tables"].items()
-            if fnmatchcase(table, name)
+            if matches(table, name)
         ]
         if not counts:
             yield f"no database has a table {name}; at least {floor:,} rows are expected in it"
