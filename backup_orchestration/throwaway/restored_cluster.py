@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_orchestration.core.commands import Command, run
-from backup_orchestration.core.errors import ProbeFailedError
+from backup_orchestration.core.errors import LabError, ProbeFailedError
 from backup_orchestration.core.postgres import Programs
 
 START = "start"
@@ -57,6 +57,21 @@ def make_safe(root: Path, data: Path) -> None:
         (data / name).unlink(missing_ok=True)
     settings = data / "postgresql.auto.conf"
     settings.write_text(_recovery_only(settings), encoding="utf-8")
+
+
+def refuse_strays(root: Path, data: Path) -> None:
+    """Refuse to judge a cluster whose recovery has made a tablespace: it lies where the server had it that made it.
+
+    Raises:
+        LabError: names the directory.
+    """
+    for link in (data / "pg_tblspc").iterdir():
+        if link.is_symlink() and not link.resolve().is_relative_to(root.resolve()):
+            raise LabError(
+                f"a tablespace was made at {link.readlink()} between the start of the backup and the moment that is "
+                "restored to, and a lab cannot write there",
+                remedy="test a snapshot that was taken afterwards",
+            )
 
 
 def control(programs: Programs, data: Path) -> Control:

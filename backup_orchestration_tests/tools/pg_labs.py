@@ -59,7 +59,7 @@ class Shop:
         """A restore test of the snapshot, with something planted in what the restore has brought."""
 
         def restore(repository, snapshot, into: RestoreSpec, progress) -> RestoreReport:
-            shutil.copytree(self.clean if clean else self.restored, into.directory, symlinks=True, dirs_exist_ok=True)
+            copied(self.clean if clean else self.restored, into.directory)
             planted = plant(into.directory)
             return planted or RestoreReport(into.directory, 1, 1, 0.0, 1)
 
@@ -96,10 +96,10 @@ def other_bytes(name: str, offset: int = 4000):
     return plant
 
 
-def make_shop(site, cluster: RunningCluster, root: Path, **options: object) -> Shop:
+def make_shop(site, cluster: RunningCluster, root: Path, schema: str = "", **options: object) -> Shop:
     """Make the database, back it up, restore it, and recover a copy of that."""
     tool(cluster, "createdb", "shop")
-    cluster.sql(SCHEMA, "shop")
+    cluster.sql(SCHEMA + schema, "shop")
     tool(cluster, "vacuumdb", "shop")
     shop = Shop(site, cluster, None, root / "restored", root / "clean")
     shop.declare(**options)
@@ -108,7 +108,7 @@ def make_shop(site, cluster: RunningCluster, root: Path, **options: object) -> S
     shop.snapshot = site.backup(TARGET)
     shop.restored.mkdir(mode=0o700)
     repository.restore(shop.snapshot, RestoreSpec(shop.restored), silent)
-    shutil.copytree(shop.restored, shop.clean, symlinks=True)
+    copied(shop.restored, shop.clean)
     with recovered(shop.clean) as server:
         server.pg_ctl("stop", "--mode", "fast")
     return shop
@@ -120,8 +120,13 @@ def drop_shop(cluster: RunningCluster) -> None:
     cluster.sql("DROP ROLE shop_app")
 
 
-def fresh(shop: Shop, directory: Path) -> Path:
-    """A copy of what was restored."""
-    shutil.copytree(shop.restored, directory, symlinks=True)
-    os.chmod(directory, 0o700)
+def copied(restored: Path, directory: Path) -> Path:
+    """As if it had been restored there: what names its own place names the new one."""
+    shutil.copytree(restored, directory, symlinks=True, dirs_exist_ok=True)
+    settings = directory / PGDATA / "postgresql.auto.conf"
+    settings.write_text(settings.read_text().replace(str(restored), str(directory)))
+    for link in (directory / PGDATA / "pg_tblspc").iterdir():
+        there = directory / Path(os.readlink(link)).relative_to(restored)
+        link.unlink()
+        link.symlink_to(there)
     return directory
