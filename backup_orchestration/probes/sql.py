@@ -73,19 +73,22 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any], options: SqlOp
         if name not in now["roles"]:
             yield f"role {name} is missing"
     for name, was in then["databases"].items():
-        found = now["databases"].get(name)
-        if found is None:
+        if name in now["databases"]:
+            yield from _differences_in(name, was, now["databases"][name], options)
+        else:
             yield f"database {name} is missing"
-            continue
-        for extension in was["extensions"]:
-            if extension not in found["extensions"]:
-                yield f"extension {extension} is missing from database {name}"
-        for table, (rows, deleted) in was["tables"].items():
-            if not any(matches(table, pattern) for pattern in options.uncounted):
-                yield from _rows_missing(f"{name}: table {table}", table, rows, deleted, found["tables"], options)
-        for table, fingerprint in found["fingerprints"].items():
-            if was["fingerprints"].get(table, fingerprint) != fingerprint:
-                yield f"{name}: table {table} should not change, and is not what it was before the backup"
+
+
+def _differences_in(name: str, was: Mapping[str, Any], found: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
+    for extension in was["extensions"]:
+        if extension not in found["extensions"]:
+            yield f"extension {extension} is missing from database {name}"
+    for table, (rows, deleted) in was["tables"].items():
+        if not any(matches(table, pattern) for pattern in options.uncounted):
+            yield from _rows_missing(f"{name}: table {table}", table, rows, deleted, found["tables"], options)
+    for table, fingerprint in found["fingerprints"].items():
+        if was["fingerprints"].get(table, fingerprint) != fingerprint:
+            yield f"{name}: table {table} should not change, and is not what it was before the backup"
 
 
 def _rows_missing(

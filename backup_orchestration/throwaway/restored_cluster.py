@@ -83,7 +83,9 @@ def control(programs: Programs, data: Path) -> Control:
     done = run(Command((programs.path("pg_controldata"), str(data)), _SECONDS, user=data.stat().st_uid))
     said = dict(re.findall(r"^([^:]+):\s+(.*)$", done.stdout, re.MULTILINE))
     # With a broken checksum pg_controldata warns, guesses, and ends with 0.
-    if done.returncode != 0 or "WARNING" in done.stdout + done.stderr or "Database cluster state" not in said:
+    if "WARNING" in done.stdout + done.stderr:
+        raise ProbeFailedError("pg_control is damaged: its checksum is wrong", probe=START)
+    if done.returncode != 0 or "Database cluster state" not in said:
         raise ProbeFailedError(f"pg_control cannot be read: {done.reason}", probe=START)
     limits = {"max_connections": "max_connections", "max_prepared_transactions": "max_prepared_xacts"}
     limits["max_locks_per_transaction"] = "max_locks_per_xact"

@@ -66,7 +66,7 @@ BROKEN = {
     "pg_control gone": (changed("global/pg_control", Path.unlink), "pg_control cannot be read"),
     "pg_control damaged": (
         changed("global/pg_control", lambda path: path.write_bytes(b"\xff" + path.read_bytes()[1:])),
-        "pg_control cannot be read",
+        "pg_control is damaged",
     ),
     "WAL missing": (lambda root: shutil.rmtree(root / "wal"), "FATAL"),
     "a link leads outside": (
@@ -94,7 +94,11 @@ def test_a_cluster_that_does_not_start_because_of_its_data_fails_the_test(shop, 
 # -- not the data's fault ---------------------------------------------------------------------------------------------
 
 HERE_LACKS = {
-    "a newer PostgreSQL": (changed("PG_VERSION", lambda path: path.write_text("99\n")), ToolMissingError, "PostgreSQL 99"),
+    "a newer PostgreSQL": (
+        changed("PG_VERSION", lambda path: path.write_text("99\n")),
+        ToolMissingError,
+        "PostgreSQL 99",
+    ),
     "an extension": (
         sql("CREATE EXTENSION hstore;\nUPDATE pg_extension SET extname = 'nowhere' WHERE extname = 'hstore'"),
         ToolMissingError,
@@ -106,9 +110,12 @@ HERE_LACKS = {
         "database postgres is sorted by version 2.19 of collation C, and this machine has None",
     ),
     "a locale": (
-        sql("UPDATE pg_database SET datcollate = 'xx_XX.utf8', datctype = 'xx_XX.utf8' WHERE datname = 'shop'", "postgres"),
+        sql(
+            "UPDATE pg_database SET datcollate = 'xx_XX.utf8', datctype = 'xx_XX.utf8' WHERE datname = 'shop'",
+            "postgres",
+        ),
         LabError,
-        "not recognized by setlocale",
+        "database locale is incompatible with operating system",
     ),
 }
 
@@ -142,12 +149,12 @@ HOSTILE = """\
 CREATE SUBSCRIPTION spy CONNECTION 'host=127.0.0.1 port={port} dbname=x' PUBLICATION p
     WITH (connect = false, slot_name = 'spy');
 ALTER SUBSCRIPTION spy ENABLE;
-ALTER DATABASE shop SET search_path = evil;
-ALTER DATABASE shop SET statement_timeout = '1ms';
-ALTER ROLE postgres SET session_preload_libraries = './evil.so';
 ALTER ROLE postgres SET default_transaction_read_only = off;
 CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in my house'; END $$;
-CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse()"""
+CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION refuse();
+ALTER DATABASE shop SET statement_timeout = '1ms';
+ALTER DATABASE shop SET search_path = evil;
+ALTER ROLE postgres SET session_preload_libraries = './evil.so'"""
 
 SETTINGS = """\
 listen_addresses = '127.0.0.1'
@@ -215,7 +222,10 @@ def test_wal_that_makes_a_tablespace_cannot_reach_the_one_of_production(shop, tm
     try:
         with process_lab(tmp_path / "labs", "shop-db") as lab:
             repository.restore(shop.snapshot, RestoreSpec(lab.data, at=moment), silent)
-            with pytest.raises(LabError, match=f"a tablespace was made at {location}"), restored_server(lab.data, lab, "postgres"):
+            with (
+                pytest.raises(LabError, match=f"a tablespace was made at {location}"),
+                restored_server(lab.data, lab, "postgres"),
+            ):
                 pass
         assert contents(location) == before
     finally:
@@ -273,4 +283,3 @@ def working_in(directory: Path) -> list[str]:
         except OSError:
             continue
     return found
-
