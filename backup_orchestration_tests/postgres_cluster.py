@@ -47,6 +47,10 @@ class RunningCluster:
     def sql(self, statements: str, database: str = "postgres") -> None:
         self.server.execute(statements, database)
 
+    def sql_alone(self, statement: str) -> None:
+        """A statement that cannot stand in a transaction."""
+        check(self._psql(statement))
+
     def one(self, query: str, database: str = "postgres"):
         """The one value of a query."""
         (row,) = self.server.rows(query, database)
@@ -60,12 +64,16 @@ class RunningCluster:
     def archive_with(self, settings: dict[str, str]) -> None:
         """Send the WAL where these settings say."""
         command = settings["archive_command"].replace("'", "''")
-        check(self._psql(f"ALTER SYSTEM SET archive_command = '{command}'"))
+        self.sql_alone(f"ALTER SYSTEM SET archive_command = '{command}'")
         self.sql("SELECT pg_reload_conf()")
         wait(lambda: self.one("SELECT current_setting('archive_command')") == settings["archive_command"])
 
     def switch(self) -> None:
-        """Archive what was written so far: the segment is closed and in the archive when this returns."""
+        """Archive what was written so far: the segment is closed and in the archive when this returns.
+
+        A segment without a word in it would not be closed.
+        """
+        self.sql("SELECT pg_logical_emit_message(true, 'test', 'switch')")
         closed = self.one("SELECT pg_walfile_name(pg_switch_wal())")
         wait(lambda: (self.one("SELECT last_archived_wal FROM pg_stat_archiver") or "") >= closed)
 
@@ -107,7 +115,7 @@ def recovered(root: Path) -> Iterator[RunningCluster]:
     config.write_text(SETTINGS.format(socket=socket))
     hba = root / "hba.conf"
     hba.write_text("local all all trust\n")
-    options = f"-c config_file={config} -c hba_file={hba} -c archive_mode=off"
+    options = f"-c config_file='{config}' -c hba_file='{hba}' -c archive_mode=off"
     try:
         try:
             cluster.pg_ctl("start", "--log", str(root / "server.log"), "--options", options)
