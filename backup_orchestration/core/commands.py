@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
 from typing import IO, Any
 
@@ -46,6 +47,7 @@ class Command:
         env: added to the minimal environment (PATH, HOME, TMPDIR, TZ=UTC, LC_ALL=C).
         cwd: working directory.
         secret: its output is a secret: returned as it is, and kept out of every message.
+        stdin: what it reads; for text that is too long for an argument.
         user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
             owns itself runs in a user name space in which root has another number, for programs that refuse root.
     """
@@ -55,6 +57,7 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     secret: bool = False
+    stdin: str = ""
     user: int | None = None
 
     @property
@@ -231,22 +234,35 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 def _start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            _as_user(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=minimal_environment(command.env),
-            cwd=command.cwd,
-            start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-            preexec_fn=die_with_parent,
-            pass_fds=inherit,
-            **_identity(command),
-        )
+        with _input(command.stdin) as stdin:
+            return subprocess.Popen(
+                _as_user(command),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=minimal_environment(command.env),
+                cwd=command.cwd,
+                start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
+                preexec_fn=die_with_parent,
+                pass_fds=inherit,
+                **_identity(command),
+            )
     except OSError as error:
         raise ToolMissingError(
             f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
         ) from error
+
+
+@contextmanager
+def _input(text: str) -> Iterator[IO[bytes] | int]:
+    """What a child reads: a file without a name, so that nobody has to write while others read."""
+    if not text:
+        yield subprocess.DEVNULL
+        return
+    with TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file
 
 
 def _as_user(command: Command) -> list[str]:

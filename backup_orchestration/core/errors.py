@@ -7,6 +7,7 @@ HomelabError                      message, remedy; exit 1
 │   ├── SecretError               a secret is missing, empty or unreadable
 │   ├── UnknownTargetError
 │   ├── UnknownSnapshotError
+│   ├── NotCoveredError           a moment that no snapshot can be restored to
 │   └── NotBuiltYetError          a part of the design that this version lacks
 ├── ToolError
 │   ├── ToolMissingError          no binary that is new enough
@@ -85,6 +86,10 @@ class UnknownTargetError(UsageError):
 
 class UnknownSnapshotError(UsageError):
     """The repository lists no snapshot with this key."""
+
+
+class NotCoveredError(UsageError):
+    """A moment is outside what the repository can restore to; names the interval that it can."""
 
 
 class NotBuiltYetError(UsageError):

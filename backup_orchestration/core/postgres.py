@@ -109,24 +109,25 @@ class Server:
         Raises:
             PostgresError: the server refuses the query or does not answer.
         """
-        done = self._psql(f"SELECT row_to_json(homelab_rows) FROM ({query}) AS homelab_rows", database)  # noqa: S608
+        select = f"SELECT row_to_json(homelab_rows) FROM ({query}) AS homelab_rows"  # noqa: S608
+        done = self._psql(["--command", select], database)
         return [json.loads(line) for line in done.stdout.splitlines() if line]
 
     def execute(self, statements: str, database: str = "postgres") -> None:
-        """Run statements, in one transaction.
+        """Run statements of any length, in one transaction.
 
         Raises:
             PostgresError: one of them failed; none has taken effect.
         """
-        self._psql(statements, database)
+        self._psql(["--single-transaction", "--file", "-"], database, statements)
 
-    def _psql(self, sql: str, database: str) -> Completed:
+    def _psql(self, what: Sequence[str], database: str, stdin: str = "") -> Completed:
         argv = [
             *(self.programs.path("psql"), "--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--no-password"),
             *("--set", "ON_ERROR_STOP=1", "--host", str(self.socket), "--port", str(self.port)),
-            *("--username", self.user, "--dbname", database, "--command", sql),
+            *("--username", self.user, "--dbname", database, *what),
         ]
-        done = run(Command(argv, _SECONDS, {"PGCONNECT_TIMEOUT": "10"}, user=self.owner))
+        done = run(Command(argv, _SECONDS, {"PGCONNECT_TIMEOUT": "10"}, stdin=stdin, user=self.owner))
         if done.returncode != 0:
             raise PostgresError(f"PostgreSQL at {self.socket}, port {self.port}, database {database}: {_why(done)}")
         return done

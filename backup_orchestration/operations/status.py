@@ -23,11 +23,13 @@ class TargetStatus:
         target: full name.
         assessment: None when the repository or the evidence could not be read.
         error: why not; empty otherwise.
+        health: of what feeds the repository between backups, see `Repository.health`.
     """
 
     target: str
     assessment: Assessment | None
     error: str = ""
+    health: tuple[str, ...] = ()
 
     @property
     def protection(self) -> Protection:
@@ -37,7 +39,8 @@ class TargetStatus:
     @property
     def reason(self) -> str:
         """For people."""
-        return self.assessment.reason if self.assessment else self.error
+        known = self.assessment.reason if self.assessment else self.error
+        return "; ".join(filter(None, (known, *self.health)))
 
 
 def judge(homelab: Homelab, target: str) -> Assessment:
@@ -64,7 +67,8 @@ def judge(homelab: Homelab, target: str) -> Assessment:
 def status_of(homelab: Homelab, target: str) -> TargetStatus:
     """Judge one target; what cannot be read is said, not raised, so that the others are still shown."""
     try:
-        return TargetStatus(target, judge(homelab, target))
+        found = TargetStatus(target, judge(homelab, target))
+        return replace(found, health=tuple(map(REDACTOR.clean, homelab.repository(target).health())))
     except HomelabError as error:
         return TargetStatus(target, None, str(error))
     except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything

@@ -9,6 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
+from backup_orchestration.core import tools
+from backup_orchestration.core.postgres import find_programs
+from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
+from backup_orchestration_tests.conftest import needed
+from backup_orchestration_tests.postgres_cluster import running_cluster
+
 
 @pytest.fixture(scope="session")
 def empty_repository(tmp_path_factory, new_site, restic):
@@ -68,3 +74,17 @@ def kept(template, tmp_path):
 def matrix(record_property):
     """Puts a row on record; the run's end shows all rows of a heading as one table."""
     return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory):
+    """A cluster with checksums, on a Unix socket; its WAL goes where the last test sent it."""
+    needed(lambda: find_programs().directory)
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pgbackrest():
+    """The real pgBackRest."""
+    return needed(lambda: tools.find(PGBACKREST).path)
