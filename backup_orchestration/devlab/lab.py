@@ -24,10 +24,10 @@ from backup_orchestration.core.private_files import private_directory, write_ato
 from backup_orchestration.core.processes import is_alive, name_of, stop_sessions
 from backup_orchestration.devlab import templates
 from backup_orchestration.devlab.certificates import Authority
+from backup_orchestration.devlab.needs import RCLONE
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import seed
 
-RCLONE = tools.Requirement("rclone", (1, 65), ("version",), r"rclone v(\d+\.\d+\.\d+)")
 _MARK = ".homelab-devlab"
 _PORTS = ("store", "services", "ui")
 _UP_SECONDS = 120.0

@@ -15,6 +15,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, Frozen
+from backup_orchestration.core.tools import Requirement
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,14 @@ class ProbeKind(ABC, Generic[Options]):
         sources: the kinds of source whose restored data it understands.
         options: model of its options; what a policy declares is checked by it when policies are loaded.
         changes_data: it may change what was restored, and is run after those that do not.
+        tools: what must be installed.
     """
 
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
     changes_data: ClassVar[bool] = False
+    tools: ClassVar[tuple[Requirement, ...]] = ()
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
         """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.
