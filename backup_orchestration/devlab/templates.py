@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backup_orchestration.core.private_files import write_atomically
+from backup_orchestration.devlab import radicale
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import HOST_NAMES
 
@@ -19,7 +20,13 @@ secret_key = {{ file = "secrets/secret-key" }}
 
 _SETTINGS = """\
 # Settings of the example lab, written by `homelab devlab up`, which later changes the ports in it and nothing else.
-contributors = ["./services.py:certs", "./services.py:gitlab", "./services.py:grafana", "./services.py:meilisearch"]
+contributors = [
+    "./services.py:certs",
+    "./services.py:gitlab",
+    "./services.py:grafana",
+    "./services.py:meilisearch",
+    "./services.py:radicale",
+]
 home = "."
 
 [destinations.default]
@@ -32,7 +39,7 @@ location = "s3://backups/evidence"
 """
 
 _SERVICES = '''\
-"""The services of the example lab. None of the real ones runs here: all are stand-ins."""
+"""The services of the example lab. Radicale is the real one; the others are stand-ins."""
 
 from pathlib import Path
 
@@ -40,6 +47,7 @@ from backup_orchestration.contributors.certs import Certs
 from backup_orchestration.contributors.gitlab import GitLab
 from backup_orchestration.contributors.grafana import Grafana
 from backup_orchestration.contributors.meilisearch import Meilisearch
+from backup_orchestration.contributors.radicale import Radicale
 
 HERE = Path(__file__).parent
 SERVICES = HERE / "services"
@@ -53,6 +61,7 @@ meilisearch = Meilisearch(
     key_file=HERE / "secrets/meilisearch-key",
     stand_in=True,
 )
+radicale = Radicale(SERVICES / "radicale", {event!r}, contains={summary!r})
 '''
 
 
@@ -60,7 +69,9 @@ def write(paths: DevlabPaths, ports: Mapping[str, int]) -> None:
     """Write what is missing; in what is there, and may have been edited, only the ports are brought up to date."""
     store = _STORE.format(port=ports["store"])
     _write(paths.settings, _SETTINGS.format(store=store), "https://localhost:", ports["store"])
-    services = _SERVICES.format(hosts=HOST_NAMES, port=ports["services"])
+    services = _SERVICES.format(
+        hosts=HOST_NAMES, port=ports["services"], event=radicale.EVENT, summary=radicale.SUMMARY
+    )
     _write(paths.home / "services.py", services, "http://127.0.0.1:", ports["services"])
 
 
