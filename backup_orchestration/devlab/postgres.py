@@ -105,7 +105,7 @@ def make(paths: DevlabPaths) -> None:
     new = data(paths).with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     private_directory(new.parent)
-    options = ("--data-checksums", "--auth", "trust", "--username", USER, "--encoding", "UTF8", "--locale", "C")
+    options = ("--no-sync", "--data-checksums", "--auth", "trust", "--username", USER, "--encoding", "UTF8", "--locale", "C")
     argv = [programs(paths).path("initdb"), "--pgdata", str(new), *options]
     check(Command(argv, _CREATE_SECONDS, user=os.geteuid()))
     new.rename(data(paths))
