@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import select
 import signal
 import subprocess
@@ -17,12 +16,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Thread
-from typing import IO, Any
+from typing import IO
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.identity import identity, within
 from backup_orchestration.core.processes import end_sessions
 from backup_orchestration.core.redaction import REDACTOR
 
@@ -33,7 +34,6 @@ _GRACE_SECONDS = 30.0
 _KEPT_LINES = 100_000
 _KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
-_NOT_ROOT = 1000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,6 +50,9 @@ class Command:
         stdin: what it reads; for text that is too long for an argument.
         user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
             owns itself runs in a user name space in which root has another number, for programs that refuse root.
+        cut_off: it has no network but a loopback device of its own, that is down; see `can`.
+        writes: directories below which it can write, and nowhere else; None: wherever its user may. See `can`.
+        last_signal: what it gets when we are killed.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -59,6 +62,9 @@ class Command:
     secret: bool = False
     stdin: str = ""
     user: int | None = None
+    cut_off: bool = False
+    writes: tuple[Path, ...] | None = None
+    last_signal: signal.Signals = signal.SIGTERM
 
     @property
     def name(self) -> str:
@@ -157,14 +163,14 @@ def start_detached(command: Command, log: Path) -> int:
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                _as_user(command),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,
-                **_identity(command),
+                **identity(command.user),
             )
         except OSError as error:
             raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
@@ -192,12 +198,19 @@ class Running:
             return None
         return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
-    def last_line(self) -> str:
-        """The last thing it has said, redacted; empty if nothing. Once it has ended: the very last."""
+    def signal(self, number: signal.Signals) -> None:
+        """Tell it something; nothing happens when it has ended."""
+        os.kill(self._pid, number)
+
+    def lines(self) -> Sequence[str]:
+        """The last lines it has said, redacted. Once it has ended: the very last."""
         if self.returncode is not None:
             self._drain()
-        said = [line.strip() for line in list(self._lines) if line.strip()]
-        return REDACTOR.clean(said[-1][:500]) if said else ""
+        return [REDACTOR.clean(line.strip()[:500]) for line in list(self._lines) if line.strip()]
+
+    def last_line(self) -> str:
+        """The last thing it has said, as `lines`; empty if nothing."""
+        return next(reversed(self.lines()), "")
 
     def _drain(self) -> None:
         for reader in self._readers:
@@ -226,6 +239,15 @@ def running(command: Command, grace: float, inherit: Sequence[int] = ()) -> Iter
         beside._drain()
 
 
+@cache
+def can(*, cut_off: bool = False, writes: tuple[Path, ...] | None = None) -> bool:
+    """Whether this system lets us confine a program so; a container, AppArmor or an old kernel may not."""
+    try:
+        return run(Command(("true",), timeout=20, cut_off=cut_off, writes=writes)).returncode == 0
+    except ToolMissingError:
+        return False
+
+
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a child process gets: enough to find its libraries and its home, nothing of ours."""
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH") if key in os.environ}
@@ -236,16 +258,16 @@ def _start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[by
     try:
         with _input(command.stdin) as stdin:
             return subprocess.Popen(
-                _as_user(command),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-                preexec_fn=die_with_parent,
+                preexec_fn=partial(die_with_parent, command.last_signal),
                 pass_fds=inherit,
-                **_identity(command),
+                **identity(command.user),
             )
     except OSError as error:
         raise ToolMissingError(
@@ -265,28 +287,12 @@ def _input(text: str) -> Iterator[IO[bytes] | int]:
         yield file
 
 
-def _as_user(command: Command) -> list[str]:
-    argv = list(command.argv)
-    if command.user == 0 and os.geteuid() == 0:
-        return ["unshare", "--user", f"--map-user={_NOT_ROOT}", f"--map-group={_NOT_ROOT}", "--", *argv]
-    return argv
-
-
-def _identity(command: Command) -> dict[str, Any]:
-    """Arguments of Popen that make the child somebody else; refused by the system for anyone but root."""
-    if command.user in (None, os.geteuid()):
-        return {}
-    account = pwd.getpwuid(command.user or 0)
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return {"user": command.user, "group": account.pw_gid, "extra_groups": groups}
-
-
-def die_with_parent() -> None:
-    """In a child: ask the kernel for SIGTERM when our parent is killed, so that nothing writes on without it.
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """In a child: ask the kernel for a signal when our parent is killed, so that nothing writes on without it.
 
     The signal follows the thread that started the child: commands are run from threads that wait for them.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _reader(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:

@@ -53,6 +53,29 @@ def end_sessions(leaders: Iterable[int], seconds: float) -> None:
             time.sleep(_POLL_SECONDS)
 
 
+def kill_inside(directory: Path, seconds: float) -> None:
+    """Kill what works inside a directory, in whatever session: a server's children lead sessions of their own.
+
+    Processes of other users are let be; they could not have been started here.
+    """
+    directory, deadline = directory.resolve(), time.monotonic() + seconds
+    while (found := _inside(directory)) and time.monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def _inside(directory: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        # Who may not look may not kill either; and who has just ended has no directory any more.
+        with suppress(OSError):
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(directory):
+                found.append(int(entry.name))
+    return found
+
+
 def _members(leaders: AbstractSet[int]) -> list[int]:
     """Every process of these sessions; a leader may be gone before its children."""
     found = []

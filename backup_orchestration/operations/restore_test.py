@@ -30,9 +30,11 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.lab import Live, started
 from backup_orchestration.probes.base import Restored
 from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
-from backup_orchestration.throwaway.process import process_lab, reap
+from backup_orchestration.throwaway.process import ProcessLab, process_lab, reap
+from backup_orchestration.throwaway.restored_cluster import START
 
 _RESTORE = "restore"
 _EVIDENCE_LOCK_SECONDS = 300.0
@@ -80,7 +82,7 @@ def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
 def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress) -> Evidence:
     labs = homelab.home / "labs"
     reap(labs)
-    started = homelab.now()
+    began = homelab.now()
     results: list[ProbeResult] = []
     report: RestoreReport | None = None
     with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
@@ -92,25 +94,42 @@ def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: 
         else:
             results = [_restored(report)]
             results += _probe_all(
-                homelab, Restored(report.root, homelab.policy(snapshot.target), snapshot, started), progress
+                homelab, Restored(report.root, homelab.policy(snapshot.target), snapshot, began), lab, progress
             )
-    evidence = _evidence(homelab, snapshot, run_id, started, results, report)
+    evidence = _evidence(homelab, snapshot, run_id, began, results, report)
     return _append(homelab, evidence)
 
 
-def _probe_all(homelab: Homelab, restored: Restored, progress: Progress) -> Sequence[ProbeResult]:
-    """Every probe runs, also after one has failed: a person wants to know all that is wrong.
+def _probe_all(homelab: Homelab, restored: Restored, lab: ProcessLab, progress: Progress) -> Sequence[ProbeResult]:
+    """Start what the data needs, run every probe, stop it, and run those that look at what was stopped.
 
-    In declared order, those that change the data last.
+    Every probe runs, also after one has failed: a person wants to know all that is wrong. In declared order, those that
+    change the data last.
     """
-    results = []
-    for probe in sorted(restored.policy.probes, key=lambda probe: homelab.probes[probe.name].part.changes_data):
-        progress(Update(f"probe {probe.name}"))
-        results.append(_probe(homelab, restored, probe))
-    return results
+    kinds = {probe.name: homelab.probes[probe.name].part for probe in restored.policy.probes}
+    declared = sorted(restored.policy.probes, key=lambda probe: kinds[probe.name].changes_data)
+    results: list[ProbeResult] = []
+    clock = time.monotonic()
+    try:
+        with started(restored, lab, progress) as live:
+            results += _started(live)
+            for probe in declared:
+                if not kinds[probe.name].after_stop:
+                    results.append(_probe(homelab, live.restored, probe, progress))
+            clock = time.monotonic()
+    except ProbeFailedError as error:
+        return [*results, _failed(error.probe, error, time.monotonic() - clock)]
+    return results + [_probe(homelab, restored, probe, progress) for probe in declared if kinds[probe.name].after_stop]
 
 
-def _probe(homelab: Homelab, restored: Restored, declared: Probe) -> ProbeResult:
+def _started(live: Live) -> Sequence[ProbeResult]:
+    if not live.summary:
+        return ()
+    return (ProbeResult(name=START, passed=True, summary=_text(live.summary), seconds=round(live.seconds, 3)),)
+
+
+def _probe(homelab: Homelab, restored: Restored, declared: Probe, progress: Progress) -> ProbeResult:
+    progress(Update(f"probe {declared.name}"))
     kind = homelab.probes[declared.name].part
     clock = time.monotonic()
     try:
