@@ -8,6 +8,7 @@ root has another number (unshare(1)), see `core.commands`.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -161,7 +162,8 @@ class Server:
             *(self.programs.path(program), "--host", str(self.socket), "--port", str(self.port)),
             *("--username", self.user, "--no-password", *arguments),
         ]
-        return Command(argv, _SECONDS, env, stdin=stdin, user=self.owner)
+        # Of PostgreSQL's programs only those that touch its files refuse root.
+        return Command(argv, _SECONDS, env, stdin=stdin, user=self.owner or None)
 
     def _psql(self, what: Sequence[str], database: str, stdin: str = "") -> Completed:
         quiet = ("--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set", "ON_ERROR_STOP=1")

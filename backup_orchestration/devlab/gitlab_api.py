@@ -2,6 +2,8 @@
 
 python -m backup_orchestration.devlab.gitlab_api PORT PROGRAMS SOCKET DATABASE_PORT DATABASE_USER
 
+PROGRAMS is the directory of PostgreSQL's.
+
 As in the real one, the database holds a digest of each personal access token, and the token itself is with the person
 that it was made for. Unlike there, the digest has no salt, and the version stands in the database.
 """

@@ -125,7 +125,7 @@ def _start_missing(paths: DevlabPaths, ports: Mapping[str, int], say: Callable[[
         say(f"started {name}")
         if name == "postgres":
             _await(paths, ports, [name])
-            postgres.fill(paths, (paths.secrets / "gitlab-token").read_text(encoding="utf-8").strip())
+            postgres.fill(postgres.server(paths), (paths.secrets / "gitlab-token").read_text(encoding="utf-8").strip())
 
 
 def _prepare_dagster(paths: DevlabPaths) -> None:

@@ -17,8 +17,12 @@ from backup_orchestration.core.commands import Command
 from backup_orchestration.devlab import gitlab_api, postgres, radicale
 from backup_orchestration.devlab.needs import RCLONE
 from backup_orchestration.devlab.paths import DevlabPaths
+from backup_orchestration.homelab.load import load
+from backup_orchestration.providers.pgbackrest import PgBackRestRepository
 
 PORTS = ("store", "radicale", "gitlab", "services", "ui")
+_DATABASE = "gitlab/postgres"
+_SERVICES = "backup_orchestration.devlab.services"
 # In this order: each may need those before it.
 NAMES = ("store", "postgres", "radicale", "gitlab", "services", "ui", "daemon")
 
@@ -43,7 +47,7 @@ def command(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> Command:
     daemon = "from dagster._daemon.cli import main; main()"
     makers: dict[str, Callable[[], Command]] = {
         "store": lambda: _store(paths, ports["store"]),
-        "postgres": lambda: postgres.command(paths, {}),
+        "postgres": lambda: postgres.command(paths, _archive(paths)),
         "radicale": lambda: radicale.command(paths.services / "radicale", ports["radicale"]),
         "gitlab": lambda: Command([python, "-P", *_gitlab(paths, ports["gitlab"])], 0),
         "services": lambda: Command([python, "-m", _SERVICES, str(paths.home), *_ports_of_services(ports)], 0),
@@ -55,7 +59,11 @@ def command(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> Command:
     return makers[name]()
 
 
-_SERVICES = "backup_orchestration.devlab.services"
+def _archive(paths: DevlabPaths) -> Mapping[str, str]:
+    """Settings by which the server archives its WAL, unless the lab's policies have been changed to do without."""
+    homelab = load(paths.settings)
+    repository = homelab.repository(_DATABASE) if _DATABASE in homelab.policies else None
+    return repository.archive_settings() if isinstance(repository, PgBackRestRepository) else {}
 
 
 def _ports_of_services(ports: Mapping[str, int]) -> tuple[str, str]:

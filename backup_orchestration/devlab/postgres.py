@@ -105,8 +105,10 @@ def make(paths: DevlabPaths) -> None:
     new = data(paths).with_suffix(".new")
     shutil.rmtree(new, ignore_errors=True)
     private_directory(new.parent)
-    options = ("--no-sync", "--data-checksums", "--auth", "trust", "--username", USER, "--encoding", "UTF8", "--locale", "C")
-    argv = [programs(paths).path("initdb"), "--pgdata", str(new), *options]
+    argv = [
+        *(programs(paths).path("initdb"), "--pgdata", str(new), "--no-sync", "--data-checksums"),
+        *("--auth", "trust", "--username", USER, "--encoding", "UTF8", "--locale", "C"),
+    ]
     check(Command(argv, _CREATE_SECONDS, user=os.geteuid()))
     new.rename(data(paths))
 
@@ -140,20 +142,18 @@ def answers(paths: DevlabPaths) -> bool:
         return False
 
 
-def fill(paths: DevlabPaths, token: str) -> None:
+def fill(asked: Server, token: str) -> None:
     """Make the database, its tables and some ten thousand rows, unless they are there.
 
     Args:
-        paths: of the lab.
+        asked: the server.
         token: of a user; the database gets its digest.
 
     Raises:
         PostgresError: the server refuses it.
     """
-    asked = server(paths)
     if not asked.rows(f"SELECT 1 FROM pg_database WHERE datname = '{DATABASE}'"):  # noqa: S608 - a constant
-        argv = [asked.programs.path("createdb"), "--host", str(asked.socket), "--port", str(PORT), "--username", USER]
-        check(Command([*argv, DATABASE], _CREATE_SECONDS, user=asked.owner))
+        check(asked.command("createdb", DATABASE))
     if not asked.rows("SELECT 1 FROM pg_tables WHERE tablename = 'application_settings'", DATABASE):
         version, row = f"1, '{VERSION}', '{REVISION}'", f"1, 1, 'restore tests', '{digest(token)}', 'infinity'"
         own = f"""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backup_orchestration.core.private_files import write_atomically
-from backup_orchestration.devlab import radicale
+from backup_orchestration.devlab import postgres, radicale
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import HOST_NAMES
 
@@ -41,8 +41,10 @@ location = "s3://backups/evidence"
 _SERVICES = '''\
 """The services of the example lab. Radicale is the real one; the others are stand-ins."""
 
+import sys
 from pathlib import Path
 
+from backup_orchestration import Postgres
 from backup_orchestration.contributors.certs import Certs
 from backup_orchestration.contributors.gitlab import GitLab
 from backup_orchestration.contributors.grafana import Grafana
@@ -53,7 +55,18 @@ HERE = Path(__file__).parent
 SERVICES = HERE / "services"
 
 certs = Certs(SERVICES / "certs", {hosts!r}, stand_in=True)
-gitlab = GitLab(SERVICES / "gitlab/config", SERVICES / "gitlab/repositories", stand_in=True)
+gitlab = GitLab(
+    SERVICES / "gitlab/config",
+    SERVICES / "gitlab/repositories",
+    database=Postgres(data=SERVICES / "gitlab/postgres", socket={socket!r}),
+    # A stand-in for GitLab's API; the real one needs the whole of GitLab.
+    api=(
+        *(sys.executable, "-P", "-m", "backup_orchestration.devlab.gitlab_api"),
+        *("{{port}}", "{{database_programs}}", "{{socket}}", "{{database_port}}", "{{database_user}}"),
+    ),
+    token=HERE / "secrets/gitlab-token",
+    stand_in=True,
+)
 grafana = Grafana(SERVICES / "grafana/grafana.db", min_rows={{"dashboard": 12}}, stand_in=True)
 meilisearch = Meilisearch(
     "http://127.0.0.1:{port}",
@@ -70,7 +83,11 @@ def write(paths: DevlabPaths, ports: Mapping[str, int]) -> None:
     store = _STORE.format(port=ports["store"])
     _write(paths.settings, _SETTINGS.format(store=store), "https://localhost:", ports["store"])
     services = _SERVICES.format(
-        hosts=HOST_NAMES, port=ports["services"], event=radicale.EVENT, summary=radicale.SUMMARY
+        hosts=HOST_NAMES,
+        port=ports["services"],
+        socket=str(postgres.socket(paths)),
+        event=radicale.EVENT,
+        summary=radicale.SUMMARY,
     )
     _write(paths.home / "services.py", services, "http://127.0.0.1:", ports["services"])
 
