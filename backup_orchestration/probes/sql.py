@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 
 from backup_orchestration.core.errors import PostgresError, ProbeFailedError, ToolMissingError
 from backup_orchestration.core.policy import BackupPolicy
-from backup_orchestration.core.postgres import NEUTRAL, Server, databases, server_of
+from backup_orchestration.core.postgres import NEUTRAL, POSTGRES, Server, databases, server_of
 from backup_orchestration.core.sources import Frozen, PgDump, Postgres
+from backup_orchestration.core.tools import Requirement
 from backup_orchestration.probes._census import Scope, census, matches, not_installed
 from backup_orchestration.probes._sql_options import Query, SqlOptions
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
@@ -27,6 +28,7 @@ class SqlProbe(ProbeKind[SqlOptions]):
 
     name: ClassVar[str] = "sql"
     sources: ClassVar[tuple[str, ...]] = ("postgres", "pg_dump")
+    tools: ClassVar[tuple[Requirement, ...]] = (POSTGRES,)
     options: ClassVar[type[Frozen]] = SqlOptions
 
     def record(self, policy: BackupPolicy, options: SqlOptions) -> object:
