@@ -22,13 +22,13 @@ endif
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install everything into .venv, and restic beside the system where it is missing or old
+setup: $(STAMP) ## Install everything into .venv, and the tools beside the system where it lacks them
 
 $(STAMP): uv.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install python3, or set PYTHON=" >&2; exit 1; }
 	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
 	uv=$$("$(PYTHON)" scripts/get_uv.py) && "$$uv" sync --frozen --compile-bytecode --python "$(PYTHON)"
-	$(BIN)/homelab backup doctor --install
+	$(BIN)/homelab backup doctor --devlab --install
 	@echo "$(CURDIR)" >$@
 
 install: ## Install into INTO/.venv, a folder of your own: make install INTO=DIRECTORY

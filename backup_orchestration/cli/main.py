@@ -131,11 +131,12 @@ def policies(as_json: bool) -> None:
 
 @backup.command()
 @click.option("--install", is_flag=True, help="Unpack missing tools beside the system, where that is possible.")
-def doctor(install: bool) -> None:
+@click.option("--devlab", is_flag=True, help="Look at what the example lab and the tests need, and at no settings.")
+def doctor(install: bool, devlab: bool) -> None:
     """Say what is missing, and what installs it."""
     from backup_orchestration.cli.doctor import examine
 
-    sys.exit(examine(install=install))
+    sys.exit(examine(install=install, devlab=devlab))
 
 
 @homelab.group()

@@ -26,7 +26,16 @@ PGDATA = "pgdata"
 TABLESPACES = "tablespaces"
 
 OLDEST_MAJOR = 14  # the oldest with pg_amcheck
-_DEBIAN = Path("/usr/lib/postgresql")
+POSTGRES = Requirement(
+    "postgres",
+    (OLDEST_MAJOR,),
+    version_pattern=r"(\d+\.\d+)",
+    beside=(
+        *("initdb", "pg_ctl", "pg_checksums", "pg_controldata"),
+        *("psql", "pg_dump", "pg_restore", "pg_basebackup"),  # Debian's client package, which may be there alone
+    ),
+    places=("usr/lib/postgresql/*/bin",),  # Debian's
+)
 _SECONDS = 3600.0
 
 # For sessions that only count and compare: the same text whatever the settings of database and role, every row or an
@@ -65,22 +74,17 @@ class Programs:
 def find_programs(major: int | None = None, environment: Mapping[str, str] | None = None) -> Programs:
     """Programs of this major version, or of the newest that is found.
 
-    `HOMELAB_TOOLS=DIR`: from there and nowhere else. Otherwise what `PATH` has, what set-up unpacked, and the
-    directories of Debian's packages, which are on no `PATH`.
+    Found by the one rule of `core.tools`.
 
     Raises:
         ToolMissingError: none is there, or none of this version; says what was seen.
     """
-    env = os.environ if environment is None else environment
-    needed = Requirement("postgres", (major or OLDEST_MAJOR,), version_pattern=r"(\d+\.\d+)")
-    more = [] if env.get("HOMELAB_TOOLS") else [path / "bin" for path in _DEBIAN.glob("*")]
     # A link on PATH may stand alone: the others lie beside what it points to.
     found = [
         Programs(tool.path.resolve().parent, tool.version)
-        for tool in tools.all_of(needed, env, more)
+        for tool in tools.all_of(POSTGRES, environment)
         if major is None or tool.version[0] == major
     ]
-    found = [programs for programs in found if (programs.directory / "psql").exists()]
     if not found:
         wanted = f"PostgreSQL {major}" if major else f"PostgreSQL {OLDEST_MAJOR} or newer"
         raise ToolMissingError(
@@ -158,7 +162,8 @@ class Server:
             *(self.programs.path(program), "--host", str(self.socket), "--port", str(self.port)),
             *("--username", self.user, "--no-password", *arguments),
         ]
-        return Command(argv, _SECONDS, env, stdin=stdin, user=self.owner)
+        # Of PostgreSQL's programs only those that touch its files refuse root.
+        return Command(argv, _SECONDS, env, stdin=stdin, user=self.owner or None)
 
     def _psql(self, what: Sequence[str], database: str, stdin: str = "") -> Completed:
         quiet = ("--no-psqlrc", "--no-align", "--tuples-only", "--quiet", "--set", "ON_ERROR_STOP=1")
@@ -226,5 +231,5 @@ def _escaped(value: str) -> str:
 
 def _why(done: Completed) -> str:
     """The first error of psql, which names the cause; what follows repeats it."""
-    errors = re.findall(r"(?:ERROR|FATAL|error):\s*(.+)", done.stderr)
+    errors = re.findall(r"(?:ERROR|FATAL):\s*(.+)", done.stderr) or re.findall(r"error:\s*(.+)", done.stderr)
     return errors[0] if errors else done.reason

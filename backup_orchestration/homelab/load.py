@@ -14,8 +14,11 @@ from backup_orchestration.core.errors import UnknownTargetError
 from backup_orchestration.core.evidence import EvidenceStore
 from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
+from backup_orchestration.core.postgres import POSTGRES
 from backup_orchestration.core.secrets import Secrets
 from backup_orchestration.core.settings import Settings
+from backup_orchestration.core.sources import Postgres
+from backup_orchestration.core.tools import Requirement
 from backup_orchestration.homelab import checks
 from backup_orchestration.homelab.plugins import Found
 from backup_orchestration.probes.base import ProbeKind
@@ -82,6 +85,16 @@ class Homelab:
     def provider(self, policy: BackupPolicy) -> Provider:
         """The provider that a policy names."""
         return self.providers[policy.provider].part
+
+    def tools(self) -> list[Requirement]:
+        """What must be installed for the policies: for their providers, probes and sources; by name."""
+        needed: set[Requirement] = set()
+        for found in self.policies.values():
+            policy = found.part
+            needed.update(self.provider(policy).tools)
+            needed.update(*(self.probes[probe.name].part.tools for probe in policy.probes))
+            needed.update([POSTGRES] if isinstance(policy.source, Postgres) else [])
+        return sorted(needed, key=lambda item: item.name)
 
     def repository(self, target: str) -> Repository:
         """The repository of a target; opening it touches nothing."""

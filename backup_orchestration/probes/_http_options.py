@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
 
-PLACEHOLDERS = ("root", "port", "lab", "socket", "database_port", "database_user")
+PLACEHOLDERS = ("root", "port", "lab", "socket", "database_port", "database_user", "database_programs")
 DATABASE = frozenset(PLACEHOLDERS[3:])
 
 _Scalar = str | int | float | bool | None
@@ -102,7 +102,8 @@ class HttpOptions(Frozen):
     Attributes:
         command: argument list that starts the application in the foreground, listening on `127.0.0.1:{port}`.
             `{root}`: below it stands every restored path; `{lab}`: an empty directory; `{socket}`, `{database_port}`,
-            `{database_user}`: of the PostgreSQL that runs on the restored data.
+            `{database_user}`: of the PostgreSQL that runs on the restored data, `{database_programs}`: directory of its
+            programs.
         requests: at least one.
         ready: when it counts as started.
     """

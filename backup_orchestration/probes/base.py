@@ -15,6 +15,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Frozen
+from backup_orchestration.core.tools import Requirement
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class ProbeKind(ABC, Generic[Options]):
         options: model of its options; what a policy declares is checked by it when policies are loaded.
         after_stop: it looks at what a server has left behind, and is run after it was stopped.
         changes_data: it may change what was restored, and is run after those that do not.
+        tools: what must be installed.
     """
 
     name: ClassVar[str]
@@ -130,6 +132,7 @@ class ProbeKind(ABC, Generic[Options]):
     options: ClassVar[type[Frozen]] = NoOptions
     after_stop: ClassVar[bool] = False
     changes_data: ClassVar[bool] = False
+    tools: ClassVar[tuple[Requirement, ...]] = ()
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
         """What to remember of the live source, asked right before it is captured; JSON, or None for nothing.

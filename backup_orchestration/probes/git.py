@@ -35,6 +35,7 @@ class GitProbe(ProbeKind[NoOptions]):
 
     name: ClassVar[str] = "git"
     sources: ClassVar[tuple[str, ...]] = ("files",)
+    tools: ClassVar[tuple[Requirement, ...]] = (GIT,)
 
     def record(self, policy: BackupPolicy, options: NoOptions) -> object | None:
         """References of every bare repository below the source, by its path relative to the source."""

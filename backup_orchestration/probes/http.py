@@ -38,7 +38,7 @@ class HttpProbe(ProbeKind[HttpOptions]):
     """See the module."""
 
     name: ClassVar[str] = "http"
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "export", "postgres")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "export", "postgres", "pg_dump")
     options: ClassVar[type[Frozen]] = HttpOptions
     changes_data: ClassVar[bool] = True
 
@@ -73,6 +73,7 @@ def _filled(command: tuple[str, ...], restored: Restored, port: int, scratch: st
     if restored.server is not None:
         server = restored.server
         values |= {"socket": server.socket, "database_port": server.port, "database_user": server.user}
+        values["database_programs"] = server.programs.directory
     for argument in command:
         for name in sorted(named_in(argument) & DATABASE - set(values)):
             raise ProbeFailedError(f"the command names {{{name}}}, and no PostgreSQL runs on what was restored")

@@ -16,7 +16,7 @@ from backup_orchestration.core.places import Bucket
 from backup_orchestration.core.postgres import find_programs
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.devlab.certificates import Authority
-from backup_orchestration.devlab.lab import RCLONE
+from backup_orchestration.devlab.needs import RCLONE
 from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
 from backup_orchestration_tests.conftest import needed
 from backup_orchestration_tests.postgres_cluster import running_cluster, wait

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
 import stat
 import subprocess
 from dataclasses import replace
@@ -11,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from backup_orchestration.core.errors import NotCoveredError
-from backup_orchestration_tests.postgres_cluster import recovered, wait
+from backup_orchestration.core.errors import NotCoveredError, SourceError
+from backup_orchestration_tests.postgres_cluster import recovered, running_cluster, short_directory, wait
 from backup_orchestration_tests.tools.pg_sites import PASSWORD, PgSite
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("pgbackrest"), pytest.mark.xdist_group("postgres")]
@@ -147,3 +149,29 @@ def test_what_archiving_does_is_told(site, postgres_cluster):
     nobody = replace(site, source={"port": 5433})
     (line,) = nobody.repository.health()
     assert line.startswith("WAL archiving: unknown, PostgreSQL at ")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root works for others")
+def test_root_works_for_the_owner_of_the_cluster(tmp_path_factory):
+    owner = pwd.getpwnam("nobody").pw_uid
+    root = short_directory(owner)
+    (root / "ours").mkdir()
+    try:
+        root.chmod(0o755)
+        with running_cluster(root, owner) as cluster:
+            site = PgSite(root / "ours" / "site", cluster).archive()
+            site.around.home.mkdir(mode=0o700)
+            snapshot = site.backup()
+            config = site.around.state / "pgbackrest.conf"
+            assert (config.stat().st_uid, stat.S_IMODE(config.stat().st_mode)) == (owner, 0o600)
+            assert {path.stat().st_uid for path in site.files.rglob("*")} == {owner}
+            assert stat.S_IMODE(site.around.home.stat().st_mode) == 0o711
+            report = site.restore(snapshot, name="home/lab")
+            with recovered(report.root) as lab:
+                assert lab.one(f"SELECT count(*) FROM homelab.canary WHERE run_id = '{snapshot.run_id}'") == 1
+            (root / "ours").chmod(0o700)
+            with pytest.raises(SourceError, match="cannot reach .*let that user pass through"):
+                site.backup()
+            (root / "ours").chmod(0o755)
+    finally:
+        shutil.rmtree(root)
