@@ -30,19 +30,24 @@ def file_for(user: int, path: Path, text: str) -> Path:
     return path
 
 
-def let_pass(user: int, path: Path, home: Path) -> None:
-    """Let a user pass through the installation's directories to one of them: search permission, no listing.
+def let_pass(user: int, path: Path, top: Path) -> None:
+    """Let a user pass to a directory through those of ours that lead there: search permission, no listing.
+
+    Args:
+        user: whom.
+        path: where to.
+        top: the highest directory that is ours to change.
 
     Raises:
-        SourceError: a directory above `home` keeps the user out; that one is not ours to change.
+        SourceError: a directory above it keeps the user out.
     """
     if user == os.geteuid():
         return
     for part in (path, *path.parents):
-        if part.is_relative_to(home) and part.stat().st_uid == os.geteuid():
+        if part.is_relative_to(top) and part.stat().st_uid == os.geteuid():
             part.chmod(part.stat().st_mode & 0o7777 | _SEARCH)
     if run(Command(("test", "-x", str(path)), 20, user=user)).returncode != 0:
         raise SourceError(
             f"user {user}, who owns the database, cannot reach {path}",
-            remedy=f"let that user pass through the directories above {home}, or move `home`",
+            remedy=f"let that user pass through the directories above {top}, or move it",
         )

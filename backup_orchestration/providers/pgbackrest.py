@@ -235,7 +235,8 @@ class PgBackRestRepository(Repository):
                 ) from error
             self._require_space(cluster.bytes // _FIRST_COPY_SHARE, f"the first backup of {self._policy.target}")
             if isinstance(self._place, Directory):
-                directory_for(self._user(), self._place.path)
+                directory_for(cli.user, self._place.path)
+                let_pass(cli.user, self._place.path, self._place.path.parent)
             cli.query("stanza-create")
             stanza = cli.info()
         self._require_space(0, f"a backup of {self._policy.target}")

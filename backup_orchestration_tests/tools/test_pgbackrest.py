@@ -170,7 +170,7 @@ def test_root_works_for_the_owner_of_the_cluster(tmp_path_factory):
             with recovered(report.root) as lab:
                 assert lab.one(f"SELECT count(*) FROM homelab.canary WHERE run_id = '{snapshot.run_id}'") == 1
             (root / "ours").chmod(0o700)
-            with pytest.raises(SourceError, match="cannot reach .*let that user pass through"):
+            with pytest.raises(SourceError, match=r"cannot reach .*let that user pass through"):
                 site.backup()
             (root / "ours").chmod(0o755)
     finally:
