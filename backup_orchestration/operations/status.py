@@ -68,11 +68,22 @@ def status_of(homelab: Homelab, target: str) -> TargetStatus:
     """Judge one target; what cannot be read is said, not raised, so that the others are still shown."""
     try:
         found = TargetStatus(target, judge(homelab, target))
-        return replace(found, health=tuple(map(REDACTOR.clean, homelab.repository(target).health())))
     except HomelabError as error:
-        return TargetStatus(target, None, str(error))
+        found = TargetStatus(target, None, str(error))
     except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything
-        return TargetStatus(target, None, REDACTOR.clean(f"{type(error).__name__}: {error}"))
+        found = TargetStatus(target, None, _text(error))
+    return replace(found, health=_health(homelab, target))
+
+
+def _health(homelab: Homelab, target: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(REDACTOR.clean, homelab.repository(target).health()))
+    except Exception as error:  # noqa: BLE001 - as above
+        return (_text(error),)
+
+
+def _text(error: Exception) -> str:
+    return REDACTOR.clean(f"{type(error).__name__}: {error}")
 
 
 def status(homelab: Homelab, targets: Sequence[str]) -> list[TargetStatus]:

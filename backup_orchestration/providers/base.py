@@ -83,7 +83,8 @@ class RestoreReport:
     """What came back.
 
     Attributes:
-        root: directory below which every path of the source stands, e.g. `root/srv/notes`.
+        root: directory below which every path of the source stands, e.g. `root/srv/notes`; of a PostgreSQL cluster,
+            the data directory stands at `root/pgdata`.
         files, bytes: as the tool counted them.
         seconds: time the restore took.
         bytes_read: read from the repository and checked, when witnessed.
