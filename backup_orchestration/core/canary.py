@@ -73,8 +73,8 @@ def read(server: Server, database: str, run_id: str) -> Mapping[str, Any]:
     )
     if not isinstance(facts, dict):
         raise ProbeFailedError(
-            f"canary absent: the row that was written into database {database} right before this backup did not come "
-            "back, so what came back is older than the snapshot says, or is not of it"
+            "canary absent: the row that was written right before this backup did not come back, so what came back is "
+            "older than the snapshot says, or is not of it"
         )
     return facts
 

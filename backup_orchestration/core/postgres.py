@@ -231,5 +231,5 @@ def _escaped(value: str) -> str:
 
 def _why(done: Completed) -> str:
     """The first error of psql, which names the cause; what follows repeats it."""
-    errors = re.findall(r"(?:ERROR|FATAL|error):\s*(.+)", done.stderr)
+    errors = re.findall(r"(?:ERROR|FATAL):\s*(.+)", done.stderr) or re.findall(r"error:\s*(.+)", done.stderr)
     return errors[0] if errors else done.reason

@@ -41,7 +41,9 @@ _EVIDENCE_LOCK_SECONDS = 300.0
 _REASON_CHARACTERS = 1000
 
 
-def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress: Progress = silent) -> Evidence:
+def restore_test(
+    homelab: Homelab, target: str, key: str, run_id: str, progress: Progress = silent, *, at: datetime | None = None
+) -> Evidence:
     """Test one snapshot, always, also when evidence exists.
 
     Args:
@@ -50,6 +52,8 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
         key: snapshot key.
         run_id: of the run that does the test.
         progress: told of every step.
+        at: restore to this moment after the snapshot, which `Repository.covering` gave for it; the evidence says so,
+            and proves nothing about the snapshot itself when it passed.
 
     Returns:
         The evidence as it was stored; `passed` says what the data is worth.
@@ -60,7 +64,7 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
     """
     repository = homelab.repository(target)
     snapshot = find_snapshot(repository, target, key)
-    return _test(homelab, repository, snapshot, run_id, progress)
+    return _test(homelab, repository, snapshot, run_id, progress, at)
 
 
 def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
@@ -79,7 +83,14 @@ def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
     )
 
 
-def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress) -> Evidence:
+def _test(
+    homelab: Homelab,
+    repository: Repository,
+    snapshot: Snapshot,
+    run_id: str,
+    progress: Progress,
+    at: datetime | None,
+) -> Evidence:
     labs = homelab.home / "labs"
     reap(labs)
     began = homelab.now()
@@ -88,16 +99,15 @@ def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: 
     with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
         clock = time.monotonic()
         try:
-            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True), progress)
+            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True, at=at), progress)
         except RestoreFailedError as error:
             results = [_failed(_RESTORE, error, time.monotonic() - clock)]
         else:
             results = [_restored(report)]
-            results += _probe_all(
-                homelab, Restored(report.root, homelab.policy(snapshot.target), snapshot, began), lab, progress
-            )
+            restored = Restored(report.root, homelab.policy(snapshot.target), snapshot, began, at=at)
+            results += _probe_all(homelab, restored, lab, progress)
     evidence = _evidence(homelab, snapshot, run_id, began, results, report)
-    return _append(homelab, evidence)
+    return _append(homelab, evidence.model_copy(update={"at": at}))
 
 
 def _probe_all(homelab: Homelab, restored: Restored, lab: ProcessLab, progress: Progress) -> Sequence[ProbeResult]:

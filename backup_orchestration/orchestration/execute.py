@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+from datetime import datetime
+from functools import partial
+
 import dagster as dg
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
@@ -32,6 +37,23 @@ def run_restore_test(homelab: Homelab, instance: dg.DagsterInstance, target: str
     definitions = build_definitions(homelab, [target], listener)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
+
+
+def test_moment(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, at: datetime, listener: Listener
+) -> bool:
+    """Restore-test a moment after a snapshot; the listener hears of the evidence. Returns whether it passed.
+
+    No Dagster run: it would paint the snapshot's partition green, of which a pass at a later moment proves nothing.
+
+    Raises:
+        HomelabError: the test could not be carried out.
+    """
+    progress = partial(listener.progress, target)
+    evidence = restore_test(homelab, target, key, secrets.token_hex(8), progress, at=at)
+    recompute_recovery_point(homelab, instance, target)
+    listener.tested(evidence)
+    return evidence.passed
 
 
 def newest_key(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from backup_orchestration.core.canary import literal
@@ -105,6 +106,11 @@ def _of_tables(server: Server, database: str, asked: tuple[str, str], wanted: Se
             if attempt + 1 == _ATTEMPTS or "does not exist" not in error.message:
                 raise
     raise AssertionError("the last attempt returns or raises")
+
+
+def matches(table: str, pattern: str) -> bool:
+    """Whether a pattern of a table's name means this one, as `_like` has the server say."""
+    return fnmatchcase(table, pattern.replace("[", "[[]"))
 
 
 def _like(patterns: Sequence[str]) -> str:

@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from backup_orchestration.core.commands import run
 from backup_orchestration.core.errors import ProbeFailedError, ToolMissingError
-from backup_orchestration.core.postgres import Server, databases
+from backup_orchestration.core.postgres import POSTGRES, Server, databases
+from backup_orchestration.core.tools import Requirement
 from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Restored
 
 _FOUND = 2
@@ -28,6 +29,7 @@ class AmcheckProbe(ProbeKind[NoOptions]):
 
     name: ClassVar[str] = "amcheck"
     sources: ClassVar[tuple[str, ...]] = ("postgres",)
+    tools: ClassVar[tuple[Requirement, ...]] = (POSTGRES,)
 
     def check(self, restored: Restored, options: NoOptions) -> Finding:
         """See `ProbeKind`."""

@@ -26,6 +26,8 @@ class Restored:
         root: directory below which every restored path stands: `/srv/notes` is at `root/srv/notes`.
         policy, snapshot: what was restored.
         started_at: when the restore began; nothing in the data can be newer.
+        at: the moment after the snapshot that was restored to: what was counted when it was taken may have changed
+            since; None: the snapshot itself.
         server: the PostgreSQL that runs on the restored data, where the source is one; None once it was stopped.
     """
 
@@ -34,6 +36,7 @@ class Restored:
     snapshot: Snapshot
     started_at: datetime
     server: Server | None = None
+    at: datetime | None = None
 
     def path(self, source: str) -> Path:
         """Where a path of the source stands in the lab."""

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from backup_orchestration.core.commands import Command, run
 from backup_orchestration.core.errors import ProbeFailedError
-from backup_orchestration.core.postgres import PGDATA, find_programs, major_of
+from backup_orchestration.core.postgres import PGDATA, POSTGRES, find_programs, major_of
+from backup_orchestration.core.tools import Requirement
 from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Restored
 
 _SECONDS = 6 * 3600.0
@@ -20,6 +21,7 @@ class ChecksumsProbe(ProbeKind[NoOptions]):
 
     name: ClassVar[str] = "checksums"
     sources: ClassVar[tuple[str, ...]] = ("postgres",)
+    tools: ClassVar[tuple[Requirement, ...]] = (POSTGRES,)
     after_stop: ClassVar[bool] = True
 
     def check(self, restored: Restored, options: NoOptions) -> Finding:

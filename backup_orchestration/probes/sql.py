@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from backup_orchestration.core.errors import PostgresError, ProbeFailedError, ToolMissingError
 from backup_orchestration.core.policy import BackupPolicy
-from backup_orchestration.core.postgres import NEUTRAL, Server, databases, server_of
+from backup_orchestration.core.postgres import NEUTRAL, POSTGRES, Server, databases, server_of
 from backup_orchestration.core.sources import Frozen, PgDump, Postgres
-from backup_orchestration.probes._census import Scope, census, not_installed
+from backup_orchestration.core.tools import Requirement
+from backup_orchestration.probes._census import Scope, census, matches, not_installed
 from backup_orchestration.probes._sql_options import Query, SqlOptions
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
@@ -28,6 +28,7 @@ class SqlProbe(ProbeKind[SqlOptions]):
 
     name: ClassVar[str] = "sql"
     sources: ClassVar[tuple[str, ...]] = ("postgres", "pg_dump")
+    tools: ClassVar[tuple[Requirement, ...]] = (POSTGRES,)
     options: ClassVar[type[Frozen]] = SqlOptions
 
     def record(self, policy: BackupPolicy, options: SqlOptions) -> object:
@@ -49,7 +50,7 @@ class SqlProbe(ProbeKind[SqlOptions]):
         try:
             now = census(server, scope, [name for name in then["databases"] if name in there])
             faults = [
-                *_differences(then, now, options),
+                *(_differences(then, now, options) if restored.at is None else ()),
                 *_too_few(now, options),
                 *_wrong_answers(server, options.queries, source.canary_database or "postgres"),
             ]
@@ -69,23 +70,27 @@ def _scope(source: Postgres | PgDump, options: SqlOptions) -> Scope:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
-    """What was there before the backup and is not there now."""
+    """What was there before the backup and is not there now, as far as the policy still asks for it."""
     for name in then["roles"]:
         if name not in now["roles"]:
             yield f"role {name} is missing"
     for name, was in then["databases"].items():
-        found = now["databases"].get(name)
-        if found is None:
+        if name in now["databases"]:
+            yield from _differences_in(name, was, now["databases"][name], options)
+        else:
             yield f"database {name} is missing"
-            continue
-        for extension in was["extensions"]:
-            if extension not in found["extensions"]:
-                yield f"extension {extension} is missing from database {name}"
-        for table, (rows, deleted) in was["tables"].items():
+
+
+def _differences_in(name: str, was: Mapping[str, Any], found: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
+    for extension in was["extensions"]:
+        if extension not in found["extensions"]:
+            yield f"extension {extension} is missing from database {name}"
+    for table, (rows, deleted) in was["tables"].items():
+        if not any(matches(table, pattern) for pattern in options.uncounted):
             yield from _rows_missing(f"{name}: table {table}", table, rows, deleted, found["tables"], options)
-        for table, fingerprint in was["fingerprints"].items():
-            if found["fingerprints"].get(table) != fingerprint:
-                yield f"{name}: table {table} should not change, and is not what it was before the backup"
+    for table, fingerprint in found["fingerprints"].items():
+        if was["fingerprints"].get(table, fingerprint) != fingerprint:
+            yield f"{name}: table {table} should not change, and is not what it was before the backup"
 
 
 def _rows_missing(
@@ -94,7 +99,7 @@ def _rows_missing(
     if table not in found:
         yield f"{what} is missing; {rows:,} rows were counted before the backup"
         return
-    share = next((share for name, share in options.may_lose.items() if fnmatchcase(table, name)), None)
+    share = next((share for name, share in options.may_lose.items() if matches(table, name)), None)
     allowed = min(rows, deleted) if share is None else math.floor(rows * share)
     if found[table][0] < rows - allowed:
         loss = f"at most {allowed:,} may be missing" if allowed else "none may be missing"
@@ -107,7 +112,7 @@ def _too_few(now: Mapping[str, Any], options: SqlOptions) -> Iterator[str]:
             (database, table, numbers[0])
             for database, found in now["databases"].items()
             for table, numbers in found["tables"].items()
-            if fnmatchcase(table, name)
+            if matches(table, name)
         ]
         if not counts:
             yield f"no database has a table {name}; at least {floor:,} rows are expected in it"

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from backup_orchestration.core.errors import PostgresError, SourceError
-from backup_orchestration.core.postgres import Server, find_programs, major_of
+from backup_orchestration.core import canary
+from backup_orchestration.core.errors import SourceError
+from backup_orchestration.core.postgres import Server, find_programs, major_of, server_of
 from backup_orchestration.core.sources import Postgres
-
-# The canary: one row a backup, so that the last weeks of a daily one can still be asked for.
-_KEPT_ROWS = 100
 
 _EXAMINE = """
 SELECT current_setting('data_directory') AS data, (pg_control_system()).system_identifier::text AS system_id,
@@ -23,25 +20,6 @@ SELECT current_setting('data_directory') AS data, (pg_control_system()).system_i
        current_setting('archive_command') AS archive_command,
        current_setting('archive_library', true) AS archive_library,
        (SELECT sum(pg_database_size(oid)) FROM pg_database WHERE datallowconn) AS bytes
-"""
-
-_CANARY = """
-SET LOCAL transaction_read_only = off;
-SET LOCAL standard_conforming_strings = on;
-SET LOCAL synchronous_commit = local;
-SET LOCAL lock_timeout = '60s';
-SET LOCAL statement_timeout = '300s';
-SET LOCAL client_min_messages = warning;
-CREATE SCHEMA IF NOT EXISTS homelab;
-CREATE TABLE IF NOT EXISTS homelab.canary
-    (run_id text PRIMARY KEY, taken_at timestamptz NOT NULL, facts jsonb NOT NULL);
-INSERT INTO homelab.canary VALUES ({run_id}, clock_timestamp(), {facts});
-DELETE FROM homelab.canary WHERE run_id NOT IN
-    (SELECT run_id FROM homelab.canary ORDER BY taken_at DESC, run_id LIMIT {kept});
-"""
-
-_READ_CANARY = """
-SELECT pg_current_wal_flush_lsn()::text AS flushed, facts FROM homelab.canary WHERE run_id = {run_id}
 """
 
 _ARCHIVER = """
@@ -66,25 +44,20 @@ class Cluster:
 
 
 def reach(source: Postgres) -> Server:
-    """The server of a policy; nothing is asked of it yet.
+    """The server of a policy, with the programs of its very version; nothing is asked of it yet.
 
     Raises:
         SourceError: the data directory is not there, or we are not who may use it.
         PostgresError: it is no data directory.
         ToolMissingError: PostgreSQL's programs of that version are not here.
     """
-    try:
-        owner = source.data.stat().st_uid
-    except OSError as error:
+    server = server_of(source)
+    if os.geteuid() not in (0, server.owner):
         raise SourceError(
-            f"the data directory {source.data} cannot be read: {error.strerror}", remedy="mount it, or correct `data`"
-        ) from error
-    if os.geteuid() not in (0, owner):
-        raise SourceError(
-            f"the data directory {source.data} belongs to user {owner}, and this is user {os.geteuid()}",
-            remedy=f"run homelab as user {owner}, or as root",
+            f"the data directory {source.data} belongs to user {server.owner}, and this is user {os.geteuid()}",
+            remedy=f"run homelab as user {server.owner}, or as root",
         )
-    return Server(find_programs(major_of(source.data)), source.socket, source.port, source.user, owner)
+    return replace(server, programs=find_programs(major_of(source.data)))
 
 
 def examine(server: Server, source: Postgres, archive: Mapping[str, str]) -> Cluster:
@@ -129,8 +102,8 @@ def lines(settings: Mapping[str, str]) -> list[str]:
     return ["{} = '{}'".format(name, value.replace("'", "''")) for name, value in settings.items()]
 
 
-def write_canary(server: Server, run_id: str, facts: Mapping[str, Any]) -> int:
-    """Write what the probes want remembered as a row of `homelab.canary`, and see it flushed.
+def write_canary(server: Server, database: str, run_id: str, facts: Mapping[str, Any]) -> int:
+    """Write what the probes want remembered into the cluster, see `core.canary`, and see it flushed.
 
     Returns:
         A position in the WAL behind the row's commit: a backup that starts there or later holds the row.
@@ -138,12 +111,9 @@ def write_canary(server: Server, run_id: str, facts: Mapping[str, Any]) -> int:
     Raises:
         PostgresError: the server refuses it, or does not give it back.
     """
-    text = json.dumps(facts)
-    server.execute(_CANARY.format(run_id=_literal(run_id), facts=_literal(text), kept=_KEPT_ROWS))
-    found = server.rows(_READ_CANARY.format(run_id=_literal(run_id)))
-    if len(found) != 1 or found[0]["facts"] != json.loads(text):
-        raise PostgresError(f"the row of run {run_id} in homelab.canary is not as it was written")
-    return position(found[0]["flushed"])
+    canary.write(server, database, run_id, facts)
+    (found,) = server.rows("SELECT pg_current_wal_flush_lsn()::text AS flushed")
+    return position(found["flushed"])
 
 
 def position(lsn: str) -> int:
@@ -175,10 +145,6 @@ def _archives(found: Mapping[str, Any], wanted: str) -> bool:
     except ValueError:
         return False
     return set(shlex.split(wanted)[1:]) <= set(words)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _span(seconds: float) -> str:

@@ -190,6 +190,6 @@ def _status(stanza: Mapping[str, Any]) -> tuple[int, str]:
 
 def _json(text: str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, strict=False)  # what a wrong password makes of a file is printed as it is
     except ValueError as error:
         raise ToolLiedError(f"pgbackrest {what} ended with exit code 0 and gave no JSON") from error

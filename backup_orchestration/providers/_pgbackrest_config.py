@@ -95,7 +95,8 @@ def restore_commands(
     stanza: str, label: str, place: Place, destination: Destination, secrets: Secrets
 ) -> Sequence[str]:
     """Shell lines that restore a backup set with pgBackRest alone, below ./restored."""
-    lines = ["'[global]'", *map(shlex.quote, _lines(_plain(place))), 'lock-path="$PWD/pgbackrest-lock"']
+    lines = ["'[global]'", "log-level-file=off", *(f'{name}-path="$PWD/{name}"' for name in ("lock", "spool"))]
+    lines += map(shlex.quote, _lines(_plain(place)))
     for name, (ref, what) in _secrets(place, destination).items():
         file = secrets.path(ref)
         where = shlex.quote(str(file) if file else f"<a file with the secret of {what}>")

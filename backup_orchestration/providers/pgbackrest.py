@@ -118,7 +118,7 @@ class PgBackRestRepository(Repository):
             identity = self._open_or_create(cli, cluster, create=spec.create)
             cli.query("check")
             kind = "full" if spec.reread else self._kind(cli.info()["backup"])
-            flushed = _cluster.write_canary(server, spec.run_id, spec.facts())
+            flushed = _cluster.write_canary(server, self._source.canary_database or "", spec.run_id, spec.facts())
             marks = {"target": self._policy.target, "run_id": spec.run_id, "repository": identity}
             annotations = [f"--annotation={key}={value}" for key, value in marks.items()]
             done = cli.transfer(["backup", f"--type={kind}", *annotations], _teller(progress, "backup"))

@@ -22,7 +22,7 @@ from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.tools import dotted
 from backup_orchestration.throwaway.collations import check_collations
 from backup_orchestration.throwaway.process import ProcessLab
-from backup_orchestration.throwaway.restored_cluster import START, control, make_safe
+from backup_orchestration.throwaway.restored_cluster import START, control, make_safe, refuse_strays
 
 STOP = "stop"
 _PORT = 5432
@@ -150,7 +150,7 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
     Raises:
         ProbeFailedError: `start`: it does not recover, start or answer; `stop`: it does not shut down.
         ToolMissingError: PostgreSQL of its major version is not here.
-        LabError: this machine cannot tell: no room, no way to confine it, other rules of collation.
+        LabError: no lab can tell, or not on this machine: no room, no way to confine it, other rules of collation.
     """
     clock = time.monotonic()
     data = root / PGDATA
@@ -162,10 +162,15 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
     make_safe(root, data)
     limits = control(programs, data).limits
     cluster = Cluster(programs, data, lab.root, lab.sockets(), limits)
-    with serving(cluster, user) as server:
-        with blaming():
-            check_collations(server)
-        yield Started(server, can(cut_off=True), time.monotonic() - clock)
+    try:
+        with serving(cluster, user) as server:
+            refuse_strays(root, data)
+            with blaming():
+                check_collations(server)
+            yield Started(server, can(cut_off=True), time.monotonic() - clock)
+    except ProbeFailedError:
+        refuse_strays(root, data)
+        raise
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_orchestration.core.commands import Command, run
-from backup_orchestration.core.errors import ProbeFailedError
+from backup_orchestration.core.errors import LabError, ProbeFailedError
 from backup_orchestration.core.postgres import Programs
 
 START = "start"
@@ -59,6 +59,21 @@ def make_safe(root: Path, data: Path) -> None:
     settings.write_text(_recovery_only(settings), encoding="utf-8")
 
 
+def refuse_strays(root: Path, data: Path) -> None:
+    """Refuse to judge a cluster whose recovery has made a tablespace: it lies where the server had it that made it.
+
+    Raises:
+        LabError: names the directory.
+    """
+    for link in (data / "pg_tblspc").iterdir():
+        if link.is_symlink() and not link.resolve().is_relative_to(root.resolve()):
+            raise LabError(
+                f"a tablespace was made at {link.readlink()} between the start of the backup and the moment that is "
+                "restored to, and a lab cannot write there",
+                remedy="test a snapshot that was taken afterwards",
+            )
+
+
 def control(programs: Programs, data: Path) -> Control:
     """Read `pg_control`.
 
@@ -68,7 +83,9 @@ def control(programs: Programs, data: Path) -> Control:
     done = run(Command((programs.path("pg_controldata"), str(data)), _SECONDS, user=data.stat().st_uid))
     said = dict(re.findall(r"^([^:]+):\s+(.*)$", done.stdout, re.MULTILINE))
     # With a broken checksum pg_controldata warns, guesses, and ends with 0.
-    if done.returncode != 0 or "WARNING" in done.stdout + done.stderr or "Database cluster state" not in said:
+    if "WARNING" in done.stdout + done.stderr:
+        raise ProbeFailedError("pg_control is damaged: its checksum is wrong", probe=START)
+    if done.returncode != 0 or "Database cluster state" not in said:
         raise ProbeFailedError(f"pg_control cannot be read: {done.reason}", probe=START)
     limits = {"max_connections": "max_connections", "max_prepared_transactions": "max_prepared_xacts"}
     limits["max_locks_per_transaction"] = "max_locks_per_xact"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -221,3 +222,32 @@ def test_waiting_works_where_the_system_has_no_pidfd(monkeypatch):
     assert run(shell("exit 4")).returncode == 4
     with pytest.raises(CommandTimeoutError):
         run(shell("exec sleep 60", timeout=0.3))
+
+
+def test_a_program_can_be_kept_from_writing_elsewhere(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for directory in (inside, outside):
+        directory.mkdir()
+        (directory / "old").write_text("old")
+    script = "echo new > inside/old; touch inside/made; echo new > outside/old; touch outside/made; rm outside/old"
+    done = run(Command(("sh", "-c", script), 20, cwd=tmp_path, writes=(inside,)))
+    assert done.stderr.count("ermission denied") == 3
+    assert (inside / "old").read_text() == "new\n"
+    assert (inside / "made").exists()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"old": "old"}
+
+
+def test_a_program_that_cannot_be_confined_is_not_started(tmp_path):
+    done = run(Command(("touch", str(tmp_path / "made")), 20, writes=(tmp_path / "missing",)))
+    assert done.returncode == 126
+    assert "cannot be confined" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_program_can_be_cut_off_from_the_network():
+    assert commands.can(cut_off=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        assert run(Command((sys.executable, "-c", connect), 20)).returncode == 0
+        done = run(Command((sys.executable, "-c", connect), 20, cut_off=True))
+    assert "unreachable" in done.stderr
