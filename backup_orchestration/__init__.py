@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe, RestoreTest, Retention
-    from backup_orchestration.core.sources import Dump, Export, Files, Postgres, Sqlite
+    from backup_orchestration.core.sources import Dump, Export, Files, PgDump, Postgres, Sqlite
 
-_SOURCES = ("Dump", "Export", "Files", "Postgres", "Sqlite")
+_SOURCES = ("Dump", "Export", "Files", "PgDump", "Postgres", "Sqlite")
 __all__ = [
     "BackupPolicy",
     "Contributor",
     "Dump",
     "Export",
     "Files",
+    "PgDump",
     "Postgres",
     "Probe",
     "RestoreTest",

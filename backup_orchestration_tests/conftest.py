@@ -128,15 +128,20 @@ def _tools_are_there() -> None:
         tools.find(RESTIC)
 
 
+def needed(find: Callable[[], Path]) -> Path:
+    """What this finds; without it the test is skipped, or fails with REQUIRE_TOOLS=1."""
+    try:
+        return find()
+    except ToolMissingError as error:
+        if os.environ.get("REQUIRE_TOOLS") == "1":
+            raise
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def restic() -> Path:
     """The real restic."""
-    try:
-        return tools.find(RESTIC).path
-    except ToolMissingError:
-        if os.environ.get("REQUIRE_TOOLS") == "1":
-            raise
-        pytest.skip("restic is not installed; `make setup` brings it")
+    return needed(lambda: tools.find(RESTIC).path)
 
 
 @pytest.fixture

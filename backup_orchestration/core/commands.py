@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-import pwd
 import select
 import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
-from typing import IO, Any
+from typing import IO
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.identity import identity, within
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
@@ -31,9 +33,8 @@ LineHandler = Callable[[str], None]
 _GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 _KEPT_LINES = 100_000
-_KEPT_ERROR_LINES = 200
+KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
-_NOT_ROOT = 1000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -48,8 +49,12 @@ class Command:
         cwd: working directory.
         secret: its output is a secret: returned as it is, and kept out of every message.
         grace: seconds it gets to put things away after SIGTERM.
+        stdin: what it reads; for text that is too long for an argument.
         user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
             owns itself runs in a user name space in which root has another number, for programs that refuse root.
+        cut_off: it has no network but a loopback device of its own, that is down; see `can`.
+        writes: directories below which it can write, and nowhere else; None: wherever its user may. See `can`.
+        last_signal: what it gets when we are killed.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -58,7 +63,11 @@ class Command:
     cwd: Path | None = None
     secret: bool = False
     grace: float = _GRACE_SECONDS
+    stdin: str = ""
     user: int | None = None
+    cut_off: bool = False
+    writes: tuple[Path, ...] | None = None
+    last_signal: signal.Signals = signal.SIGTERM
 
     @property
     def name(self) -> str:
@@ -103,14 +112,14 @@ def run(
         ToolMissingError: the program cannot be started.
         CommandTimeoutError: it did not end in time, or was hopeless, and was stopped.
     """
-    process = _start(command)
+    process = start(command)
     out: deque[str] = deque(maxlen=_KEPT_LINES)
-    err: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+    err: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
     handlers = (on_stdout or out.append, _both(err.append, on_stderr))
     assert process.stdout and process.stderr  # noqa: S101 - both are pipes
     readers = [
-        _reader(process.stdout, handlers[0], redact=not command.secret),
-        _reader(process.stderr, handlers[1], redact=True),
+        read_beside(process.stdout, handlers[0], redact=not command.secret),
+        read_beside(process.stderr, handlers[1], redact=True),
     ]
     try:
         _wait(process, command.timeout, hopeless)
@@ -165,18 +174,27 @@ def start_detached(command: Command, log: Path) -> int:
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                _as_user(command),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,
-                **_identity(command),
+                **identity(command.user),
             )
         except OSError as error:
             raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
     return process.pid
+
+
+@cache
+def can(*, cut_off: bool = False, writes: tuple[Path, ...] | None = None) -> bool:
+    """Whether this system lets us confine a program so; a container, AppArmor or an old kernel may not."""
+    try:
+        return run(Command(("true",), timeout=20, cut_off=cut_off, writes=writes)).returncode == 0
+    except ToolMissingError:
+        return False
 
 
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -185,50 +203,59 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a program with pipes on both of its streams; for `run` and `core.beside`.
+
+    Args:
+        command: its timeout is not used.
+        inherit: file descriptors that it gets.
+
+    Raises:
+        ToolMissingError: it cannot be started.
+    """
     try:
-        return subprocess.Popen(
-            _as_user(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=minimal_environment(command.env),
-            cwd=command.cwd,
-            start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-            preexec_fn=die_with_parent,
-            **_identity(command),
-        )
+        with _input(command.stdin) as stdin:
+            return subprocess.Popen(
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=minimal_environment(command.env),
+                cwd=command.cwd,
+                start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
+                preexec_fn=partial(die_with_parent, command.last_signal),
+                pass_fds=inherit,
+                **identity(command.user),
+            )
     except OSError as error:
         raise ToolMissingError(
             f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
         ) from error
 
 
-def _as_user(command: Command) -> list[str]:
-    argv = list(command.argv)
-    if command.user == 0 and os.geteuid() == 0:
-        return ["unshare", "--user", f"--map-user={_NOT_ROOT}", f"--map-group={_NOT_ROOT}", "--", *argv]
-    return argv
+@contextmanager
+def _input(text: str) -> Iterator[IO[bytes] | int]:
+    """What a child reads: a file without a name, so that nobody has to write while others read."""
+    if not text:
+        yield subprocess.DEVNULL
+        return
+    with TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file
 
 
-def _identity(command: Command) -> dict[str, Any]:
-    """Arguments of Popen that make the child somebody else; refused by the system for anyone but root."""
-    if command.user in (None, os.geteuid()):
-        return {}
-    account = pwd.getpwuid(command.user or 0)
-    groups = os.getgrouplist(account.pw_name, account.pw_gid)
-    return {"user": command.user, "group": account.pw_gid, "extra_groups": groups}
-
-
-def die_with_parent() -> None:
-    """In a child: ask the kernel for SIGTERM when our parent is killed, so that nothing writes on without it.
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """In a child: ask the kernel for a signal when our parent is killed, so that nothing writes on without it.
 
     The signal follows the thread that started the child: commands are run from threads that wait for them.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def _reader(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:
+def read_beside(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:
+    """Read a stream to its end beside us, line by line; for `run` and `core.beside`."""
+
     def drain() -> None:
         with stream:
             for raw in stream:

@@ -7,6 +7,7 @@ HomelabError                      message, remedy; exit 1
 │   ├── SecretError               a secret is missing, empty or unreadable
 │   ├── UnknownTargetError
 │   ├── UnknownSnapshotError
+│   ├── NotCoveredError           a moment that no snapshot can be restored to
 │   └── NotBuiltYetError          a part of the design that this version lacks
 ├── ToolError
 │   ├── ToolMissingError          no binary that is new enough
@@ -16,6 +17,7 @@ HomelabError                      message, remedy; exit 1
 │   └── ToolLiedError             exit code 0, but the read-back says otherwise
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
+├── LabError                      a throwaway lab does not give a probe what it needs
 ├── PostgresError                 a PostgreSQL server refuses or does not answer
 ├── StateError                    a file in `home` cannot be made
 ├── RepositoryError
@@ -88,6 +90,10 @@ class UnknownSnapshotError(UsageError):
     """The repository lists no snapshot with this key."""
 
 
+class NotCoveredError(UsageError):
+    """A moment is outside what the repository can restore to; names the interval that it can."""
+
+
 class NotBuiltYetError(UsageError):
     """The design has it, this version does not."""
 
@@ -122,6 +128,10 @@ class SourceError(HomelabError):
 
 class SpaceError(HomelabError):
     """A disk has not room enough, or became full; nothing that was written counts."""
+
+
+class LabError(HomelabError):
+    """A throwaway lab does not give a probe what it needs; that says nothing of the data."""
 
 
 class PostgresError(HomelabError):

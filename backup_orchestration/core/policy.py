@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Frozen, Source, Sqlite
+from backup_orchestration.core.sources import Frozen, Source
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -84,7 +84,7 @@ class BackupPolicy(Frozen):
 
     Attributes:
         target: `<service>/<name>`, lower case letters, digits and dashes.
-        source: `Files`, `Sqlite`, `Dump` or `Export`.
+        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres` or `PgDump`.
         description: for people.
         provider: name of the provider.
         destination: name of a destination in the settings.
@@ -143,8 +143,15 @@ class BackupPolicy(Frozen):
         return tuple((always | declared).values())
 
 
+_PROBES = {
+    "sqlite": ("files", "sqlite"),
+    "postgres": ("sql", "amcheck", "checksums"),
+    "pg_dump": ("files", "sql"),
+}
+
+
 def _probes_of(source: Source) -> tuple[str, ...]:
-    return ("files", "sqlite") if isinstance(source, Sqlite) else ("files",)
+    return _PROBES.get(source.kind, ("files",))
 
 
 @runtime_checkable

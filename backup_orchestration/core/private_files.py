@@ -37,8 +37,12 @@ def private_file(directory: Path, text: str) -> Iterator[Path]:
             path.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: int = -1) -> None:
     """Write a file so that a reader, or a crash, sees the old content or the new one and never a part.
+
+    Args:
+        path, data, mode: of the file.
+        owner: user id it is given to; -1: us.
 
     Raises:
         OSError: the directory is not writable or full; the old content stays.
@@ -49,6 +53,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
+            os.fchown(file.fileno(), owner, -1)
             os.fsync(file.fileno())
         temporary.replace(path)
         _sync_directory(path.parent)

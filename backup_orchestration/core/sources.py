@@ -1,4 +1,4 @@
-"""What a policy protects: a directory tree, an SQLite database, or what a command prints or writes.
+"""What a policy protects: a directory tree, a database, or what a command prints or writes.
 
 A source only says where the data is. How it is captured is `providers/capture.py`.
 """
@@ -9,7 +9,7 @@ import fnmatch
 import re
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -57,7 +57,18 @@ Exclusion = Annotated[str, AfterValidator(_exclusion)]
 
 
 class BaseSource(Frozen):
-    """What all sources have in common."""
+    """What all sources have in common.
+
+    Attributes:
+        has_manifest: a manifest is stored with it, which also holds what probes want remembered.
+    """
+
+    has_manifest: ClassVar[bool] = True
+
+    @property
+    def canary_database(self) -> str | None:
+        """The database of its own server that holds what probes want remembered, see `core.canary`."""
+        return None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -127,6 +138,7 @@ class Dump(BaseSource):
         filename: name of the file the output is stored as.
     """
 
+    has_manifest: ClassVar[bool] = False
     kind: Literal["dump"] = "dump"
     command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -168,6 +180,7 @@ class Postgres(BaseSource):
         full_every: with `diff` and `incr`, how old the last full may be before another one is taken.
     """
 
+    has_manifest: ClassVar[bool] = False
     kind: Literal["postgres"] = "postgres"
     data: AbsolutePath
     socket: AbsolutePath = Path("/var/run/postgresql")
@@ -181,5 +194,59 @@ class Postgres(BaseSource):
         """See `BaseSource`."""
         return (self.data,)
 
+    @property
+    def canary_database(self) -> str | None:
+        """See `BaseSource`."""
+        return "postgres"
 
-Source = Annotated[Files | Sqlite | Dump | Export | Postgres, Field(discriminator="kind")]
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"/[^,\s]*|[A-Za-z0-9][A-Za-z0-9.:_-]*", value):
+        raise ValueError(f"{value!r} is neither a host name nor the absolute path of a socket's directory")
+    return value
+
+
+def _dump_option(value: str) -> str:
+    if not re.fullmatch(r"--((exclude|no)-[a-z-]+|compress|lock-wait-timeout)(=.*)?", value):
+        raise ValueError(f"{value!r}: only --exclude-…, --no-…, --compress=… and --lock-wait-timeout=… can be given")
+    return value
+
+
+class PgDump(BaseSource):
+    """One PostgreSQL database, as pg_dump prints it in its custom format.
+
+    Attributes:
+        database: its name.
+        host: name of its host, or absolute path of the directory of its Unix socket.
+        port: of the server.
+        user: role to connect as. It must be able to read everything, and to make the schema `homelab` in the database.
+        passfile: absolute path of a password file of libpq's (`host:port:database:user:password`), mode 0600.
+        options: further options of pg_dump, e.g. `--exclude-table-data=audit.*`.
+    """
+
+    has_manifest: ClassVar[bool] = False
+    kind: Literal["pg_dump"] = "pg_dump"
+    database: Annotated[str, Field(pattern=r"^[^\x00-\x1f]*[^\x00-\x1f.-][^\x00-\x1f]*$", max_length=63)]
+    host: Annotated[str, AfterValidator(_host)] = "/var/run/postgresql"
+    port: Annotated[int, Field(gt=0, lt=65536)] = 5432
+    user: Annotated[str, Field(min_length=1)] = "postgres"
+    passfile: AbsolutePath | None = None
+    options: Annotated[tuple[Annotated[str, AfterValidator(_dump_option)], ...], BeforeValidator(tuple_of)] = ()
+
+    @property
+    def filename(self) -> str:
+        """Name of the file that it is stored as."""
+        return re.sub(r"[^A-Za-z0-9._-]", "_", self.database).lstrip(".-") + ".dump"
+
+    @property
+    def canary_database(self) -> str | None:
+        """See `BaseSource`."""
+        return self.database
+
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return f"database {self.database} at {self.host}, port {self.port}"
+
+
+Source = Annotated[Files | Sqlite | Dump | Export | Postgres | PgDump, Field(discriminator="kind")]

@@ -123,7 +123,8 @@ def _judged(path: Path, needed: Requirement) -> Tool | str:
 
 
 def _is_program(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.X_OK)
+    # In this order: of what lies in a directory that we may not enter, only `access` says no instead of raising.
+    return os.access(path, os.X_OK) and path.is_file()
 
 
 def _version(path: Path, needed: Requirement) -> Version | None:

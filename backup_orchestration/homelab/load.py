@@ -103,6 +103,8 @@ class Homelab:
             secrets=self.secrets,
             staging=self.home / "staging" / policy.slug,
             cache=self.home / "cache" / policy.provider,
+            home=self.home,
+            state=self.home / "state" / policy.slug,
             now=self.now,
         )
         return self.provider(policy).open(policy, self.destinations[policy.destination], around)

@@ -24,11 +24,13 @@ class TargetStatus:
         target: full name.
         assessment: None when the repository or the evidence could not be read.
         error: why not; empty otherwise.
+        health: of what feeds the repository between backups, see `Repository.health`.
     """
 
     target: str
     assessment: Assessment | None
     error: str = ""
+    health: tuple[str, ...] = ()
 
     @property
     def protection(self) -> Protection:
@@ -38,7 +40,8 @@ class TargetStatus:
     @property
     def reason(self) -> str:
         """For people."""
-        return self.assessment.reason if self.assessment else self.error
+        known = self.assessment.reason if self.assessment else self.error
+        return "; ".join(filter(None, (known, *self.health)))
 
 
 def judge(homelab: Homelab, target: str, listed: Sequence[Snapshot] | None = None) -> Assessment:
@@ -91,11 +94,23 @@ def recovery_point_after(homelab: Homelab, tested: Evidence, listed: Sequence[Sn
 def status_of(homelab: Homelab, target: str) -> TargetStatus:
     """Judge one target; what cannot be read is said, not raised, so that the others are still shown."""
     try:
-        return TargetStatus(target, judge(homelab, target))
+        found = TargetStatus(target, judge(homelab, target))
     except HomelabError as error:
-        return TargetStatus(target, None, str(error))
+        found = TargetStatus(target, None, str(error))
     except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything
-        return TargetStatus(target, None, REDACTOR.clean(f"{type(error).__name__}: {error}"))
+        found = TargetStatus(target, None, _text(error))
+    return replace(found, health=_health(homelab, target))
+
+
+def _health(homelab: Homelab, target: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(REDACTOR.clean, homelab.repository(target).health()))
+    except Exception as error:  # noqa: BLE001 - as above
+        return (_text(error),)
+
+
+def _text(error: Exception) -> str:
+    return REDACTOR.clean(f"{type(error).__name__}: {error}")
 
 
 def status(homelab: Homelab, targets: Sequence[str]) -> list[TargetStatus]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 
 import dagster as dg
 
@@ -10,6 +13,7 @@ from backup_orchestration.core.errors import HomelabError, RepositoryMissingErro
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
@@ -46,6 +50,23 @@ def run_restore_test(
     definitions = build_definitions(homelab, [target], listener, listed=listed)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
+
+
+def test_moment(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, at: datetime, listener: Listener
+) -> bool:
+    """Restore-test a moment after a snapshot; the listener hears of the evidence. Returns whether it passed.
+
+    No Dagster run: it would paint the snapshot's partition green, of which a pass at a later moment proves nothing.
+
+    Raises:
+        HomelabError: the test could not be carried out.
+    """
+    progress = partial(listener.progress, target)
+    evidence = restore_test(homelab, target, key, secrets.token_hex(8), progress, at=at)
+    recompute_recovery_point(homelab, instance, target)
+    listener.tested(evidence)
+    return evidence.passed
 
 
 def list_snapshots(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> Sequence[Snapshot]:

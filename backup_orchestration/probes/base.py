@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
-from backup_orchestration.core import manifest
+from backup_orchestration.core import canary, manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.sources import Dump, Frozen
+from backup_orchestration.core.sources import Frozen
 from backup_orchestration.core.tools import Requirement
 
 
@@ -27,7 +27,9 @@ class Restored:
         root: directory below which every restored path stands: `/srv/notes` is at `root/srv/notes`.
         policy, snapshot: what was restored.
         started_at: when the restore began; nothing in the data can be newer.
-        server: the PostgreSQL that runs on the restored data, where the source is one.
+        at: the moment after the snapshot that was restored to: what was counted when it was taken may have changed
+            since; None: the snapshot itself.
+        server: the PostgreSQL that runs on the restored data, where the source is one; None once it was stopped.
     """
 
     root: Path
@@ -35,18 +37,19 @@ class Restored:
     snapshot: Snapshot
     started_at: datetime
     server: Server | None = None
+    at: datetime | None = None
 
     def path(self, source: str) -> Path:
         """Where a path of the source stands in the lab."""
         return self.root / source.lstrip("/")
 
     def manifest_path(self) -> Path | None:
-        """The manifest that the capture wrote; None for a dump, which has none.
+        """The manifest that the capture wrote; None for a source that has none.
 
         Raises:
             ProbeFailedError: the snapshot should hold one and does not, or it leads out of the lab.
         """
-        if isinstance(self.policy.source, Dump):
+        if not self.policy.source.has_manifest:
             return None
         for path in self.snapshot.paths:
             if Path(path).name == manifest.FILENAME:
@@ -57,13 +60,29 @@ class Restored:
         """What the probe of this name had remembered when the source was captured.
 
         Raises:
-            ProbeFailedError: nothing was remembered.
+            ProbeFailedError: nothing was remembered, or it did not come back.
         """
-        path = self.manifest_path()
-        facts = manifest.read(path)[0].facts if path else {}
+        facts = self._facts()
         if probe not in facts:
             raise ProbeFailedError("nothing was recorded for it when the source was captured")
         return facts[probe]
+
+    def _facts(self) -> Mapping[str, Any]:
+        database = self.policy.source.canary_database
+        if database is not None:
+            return canary.read(self.running(), database, self.snapshot.run_id)
+        path = self.manifest_path()
+        return manifest.read(path)[0].facts if path else {}
+
+    def running(self) -> Server:
+        """The server that runs on the restored data.
+
+        Raises:
+            ProbeFailedError: none was started.
+        """
+        if self.server is None:
+            raise ProbeFailedError("no server runs on what was restored")
+        return self.server
 
     def inside(self, source: str) -> Path:
         """As `path`, with links followed; see `within`."""
@@ -138,12 +157,16 @@ class ProbeKind(ABC, Generic[Options]):
         name: as policies name it.
         sources: the kinds of source whose restored data it understands.
         options: model of its options; what a policy declares is checked by it when policies are loaded.
+        after_stop: it looks at what a server has left behind, and is run after it was stopped.
+        changes_data: it may change what was restored, and is run after those that do not.
         tools: what must be installed.
     """
 
     name: ClassVar[str]
     sources: ClassVar[tuple[str, ...]]
     options: ClassVar[type[Frozen]] = NoOptions
+    after_stop: ClassVar[bool] = False
+    changes_data: ClassVar[bool] = False
     tools: ClassVar[tuple[Requirement, ...]] = ()
 
     def record(self, policy: BackupPolicy, options: Options) -> object | None:
@@ -157,11 +180,13 @@ class ProbeKind(ABC, Generic[Options]):
 
     @abstractmethod
     def check(self, restored: Restored, options: Options) -> Finding:
-        """Look at restored data; never execute or change it, nor open what `Restored.within` did not give.
+        """Look at restored data; never execute it, nor change it unless `changes_data`, nor open what
+        `Restored.within` did not give.
 
         It is stopped when its time is up, see `Probe.timeout`.
 
         Raises:
-            ProbeFailedError: the data is not as it should be. Any exception that is no `HomelabError` counts the same.
+            ProbeFailedError: the data is not as it should be. A `PostgresError`, and any exception that is no
+                `HomelabError`, counts the same.
             HomelabError: it could not be looked at, e.g. a tool is missing; the test proves nothing.
         """

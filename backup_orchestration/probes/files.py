@@ -41,7 +41,7 @@ class FilesProbe(ProbeKind[FilesOptions]):
     """See the module."""
 
     name: ClassVar[str] = "files"
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export", "pg_dump")
     options: ClassVar[type[Frozen]] = FilesOptions
 
     def check(self, restored: Restored, options: FilesOptions) -> Finding:

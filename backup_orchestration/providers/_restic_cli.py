@@ -239,7 +239,9 @@ def last_message(done: Completed) -> str:
         text = message.get("message") or (error.get("message") if isinstance(error, dict) else None)
         texts.append(f"{message['item']}: {text}" if text and message.get("item") else text or line)
     lines = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-    return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+    # What prints a dump has said why before restic says that it could not store it.
+    printed = [line.partition(": ")[2] for line in lines if line.startswith("subprocess ")]
+    return REDACTOR.clean("; ".join(printed[:3] or lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
 
 
 def is_full(why: str) -> bool:

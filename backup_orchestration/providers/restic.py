@@ -8,7 +8,6 @@ the target's tag, and what was just made is found by its run id. Dates and ids d
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backup_orchestration.core import dump, tools
+from backup_orchestration.core import tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
@@ -35,7 +34,7 @@ from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.sources import Dump
+from backup_orchestration.core.sources import Dump, PgDump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
 from backup_orchestration.providers._restic_snapshots import snapshot_of
@@ -49,6 +48,7 @@ from backup_orchestration.providers.base import (
     Surroundings,
 )
 from backup_orchestration.providers.capture import captured, full_disk, require_space
+from backup_orchestration.providers.piped import piped
 from backup_orchestration.stores.open import open_store
 
 _HOST = "homelab"  # fixed: in containers the host name changes, and restic groups by it
@@ -62,7 +62,7 @@ class Restic(Provider):
     name: ClassVar[str] = "restic"
     encryption: ClassVar[str] = "client"
     tools: ClassVar[tuple[tools.Requirement, ...]] = (RESTIC,)
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export", "pg_dump")
 
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
         """See `Provider`."""
@@ -91,7 +91,7 @@ class ResticRepository(Repository):
         """See `Repository`."""
         with self._cli(progress) as cli:
             drop_dead_locks(cli, self._repository_files())
-            if isinstance(self._policy.source, Dump):
+            if isinstance(self._policy.source, Dump | PgDump):
                 return self._backup_dump(cli, self._policy.source, spec, progress)
             with captured(self._policy, spec, self._around.staging, self._around.now) as capture:
                 identity = self._open_or_create(cli, create=spec.create, source_bytes=capture.totals.bytes)
@@ -221,15 +221,16 @@ class ResticRepository(Repository):
             *("--time", f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S}"),
         ]
 
-    def _backup_dump(self, cli: ResticCli, source: Dump, spec: BackupSpec, progress: Progress) -> Snapshot:
+    def _backup_dump(self, cli: ResticCli, source: Dump | PgDump, spec: BackupSpec, progress: Progress) -> Snapshot:
         identity = self._open_or_create(cli, create=spec.create, source_bytes=0)
+        started, stream = self._around.now(), piped(source, spec)
         arguments = [
-            *("--stdin-from-command", "--stdin-filename", source.filename),
-            *self._marks(spec.run_id, identity, self._around.now()),
-            *("--", sys.executable, "-I", str(Path(dump.__file__)), *source.command),
+            *("--stdin-from-command", "--stdin-filename", stream.filename),
+            *self._marks(spec.run_id, identity, started),
+            *("--", *stream.command),
         ]
         self._store(cli, arguments, progress)
-        return self._read_back(cli, spec.run_id, (f"/{source.filename}",), 1)
+        return self._read_back(cli, spec.run_id, (f"/{stream.filename}",), 1)
 
     def _store(self, cli: ResticCli, arguments: Sequence[str], progress: Progress) -> None:
         done, summary = cli.backup(arguments, _teller(progress, "backup"))
@@ -269,7 +270,7 @@ class ResticRepository(Repository):
 
     def _refusal(self, snapshot: Snapshot, paths: Sequence[str], files: int) -> HomelabError | None:
         """Why what was stored is not what was there to store, or None."""
-        dump = isinstance(self._policy.source, Dump)
+        dump = isinstance(self._policy.source, Dump | PgDump)
         stored = snapshot.counts.get("files", 0)
         if files and not stored:
             return ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")

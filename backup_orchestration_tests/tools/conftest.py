@@ -1,8 +1,23 @@
 """Installations with a real restic repository, made once and copied."""
 
+import os
 import shutil
+import socket
+import subprocess
 
 import pytest
+
+from backup_orchestration.core import tools
+from backup_orchestration.core.commands import die_with_parent
+from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.postgres import find_programs
+from backup_orchestration.core.secrets import SecretRef
+from backup_orchestration.devlab.certificates import Authority
+from backup_orchestration.devlab.needs import RCLONE
+from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
+from backup_orchestration_tests.conftest import needed
+from backup_orchestration_tests.postgres_cluster import running_cluster, wait
+from backup_orchestration_tests.tools.pg_sites import PgSite
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +37,75 @@ def kept(template, tmp_path):
     for name in ("homelab.toml", "services.py"):
         shutil.copy2(template.root / name, tmp_path / name)
     return type(template)(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory):
+    """A cluster with checksums, on a Unix socket; its WAL goes where the last test sent it."""
+    needed(lambda: find_programs().directory)
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pgbackrest():
+    """The real pgBackRest."""
+    return needed(lambda: tools.find(PGBACKREST).path)
+
+
+@pytest.fixture(scope="session")
+def pg_kept(tmp_path_factory, postgres_cluster, pgbackrest):
+    """A repository with a full backup and an incremental one on it, of a cluster with a table that changes."""
+    site = PgSite(tmp_path_factory.mktemp("pg-kept") / "site", postgres_cluster, source={"backup": "incr"}).archive()
+    # Files of 2 MiB and more are stored by themselves, the others in bundles.
+    postgres_cluster.sql(
+        "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 8) AS text FROM generate_series(1, 20000) n"
+    )
+    full = site.backup()
+    postgres_cluster.sql("CREATE TABLE small AS SELECT n FROM generate_series(1, 1000) n")
+    return site, full, site.backup()
+
+
+@pytest.fixture
+def pg_copy(tmp_path, pg_kept):
+    """A copy of it to damage: the site, the full backup and the incremental one."""
+    site, full, incremental = pg_kept
+    copy = PgSite(tmp_path / "site", site.cluster, source=site.source)
+    shutil.copytree(site.root / "backups", copy.root / "backups", symlinks=True)
+    return copy, full, incremental
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory):
+    """rclone's S3 server over TLS, with a certificate of an authority of its own: `Place` of a bucket in it."""
+    rclone = needed(lambda: tools.find(RCLONE).path)
+    root = tmp_path_factory.mktemp("s3")
+    authority = Authority("Test CA")
+    issued = authority.issue("localhost", ["localhost"])
+    texts = {"ca.pem": authority.issued.certificate, "cert.pem": issued.certificate, "key.pem": issued.key}
+    for name, text in {**texts, "access": b"key\n", "secret": b"secret\n"}.items():
+        (root / name).write_bytes(text)
+    (root / "objects" / "backups").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
+    command += ["--cert", str(root / "cert.pem"), "--key", str(root / "key.pem"), str(root / "objects")]
+    env = {**os.environ, "RCLONE_AUTH_KEY": '"key,secret"', "RCLONE_CONFIG": ""}
+    with open(root / "log", "wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, preexec_fn=die_with_parent)
+    try:
+        wait(lambda: answers(port))
+        yield Bucket(
+            bucket="backups", prefix="lab", endpoint=f"https://localhost:{port}", region="us-east-1",
+            ca=root / "ca.pem", access_key=SecretRef(file=root / "access"), secret_key=SecretRef(file=root / "secret"),
+            name="destinations.default",
+        )  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answers(port):
+    """Whether something listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -256,3 +257,32 @@ def test_a_program_that_does_not_heed_sigterm_has_its_grace_and_no_more():
     with pytest.raises(CommandTimeoutError):
         run(shell("trap '' TERM; sleep 60 & wait; sleep 60", timeout=0.5, grace=0.5))
     assert time.monotonic() - started < 20  # and not the 30 s of others
+
+
+def test_a_program_can_be_kept_from_writing_elsewhere(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for directory in (inside, outside):
+        directory.mkdir()
+        (directory / "old").write_text("old")
+    script = "echo new > inside/old; touch inside/made; echo new > outside/old; touch outside/made; rm outside/old"
+    done = run(Command(("sh", "-c", script), 20, cwd=tmp_path, writes=(inside,)))
+    assert done.stderr.count("ermission denied") == 3
+    assert (inside / "old").read_text() == "new\n"
+    assert (inside / "made").exists()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"old": "old"}
+
+
+def test_a_program_that_cannot_be_confined_is_not_started(tmp_path):
+    done = run(Command(("touch", str(tmp_path / "made")), 20, writes=(tmp_path / "missing",)))
+    assert done.returncode == 126
+    assert "cannot be confined" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_program_can_be_cut_off_from_the_network():
+    assert commands.can(cut_off=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        assert run(Command((sys.executable, "-c", connect), 20)).returncode == 0
+        done = run(Command((sys.executable, "-c", connect), 20, cut_off=True))
+    assert "unreachable" in done.stderr

@@ -49,6 +49,19 @@ def test_what_is_too_old_or_lies_is_passed_over(env, tmp_path, useless):
     assert find(NEEDED, env).path == second
 
 
+def test_a_directory_that_we_may_not_enter_is_passed_over(env, tmp_path, monkeypatch):
+    """As the system answers there: `access` says no, and `stat` raises."""
+    closed, second = install(tmp_path / "first", "0.18.0"), install(tmp_path / "second", "0.17.1")
+    access, is_file = os.access, Path.is_file
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    monkeypatch.setattr(Path, "is_file", lambda path: refused(path) if path == closed else is_file(path))
+    assert find(NEEDED, env).path == second
+
+
 @pytest.mark.parametrize("kind", ["directory", "not-executable", "no-program"])
 def test_what_cannot_be_run_is_passed_over(env, tmp_path, kind):
     path = tmp_path / "first/duplo"
