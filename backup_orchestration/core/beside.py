@@ -7,20 +7,16 @@ import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from backup_orchestration.core.commands import KEPT_ERROR_LINES, Command, read_beside, start
+from backup_orchestration.core.commands import KEPT_ERROR_LINES, Command, Process, read_beside, start
 from backup_orchestration.core.processes import end_sessions
 from backup_orchestration.core.redaction import REDACTOR
-
-if TYPE_CHECKING:
-    from subprocess import Popen
 
 
 class Running:
     """A program that runs beside us; see `running`."""
 
-    def __init__(self, command: Command, process: Popen[bytes]) -> None:
+    def __init__(self, command: Command, process: Process) -> None:
         self.name = command.name
         self._pid = process.pid
         self._lines: deque[str] = deque(maxlen=KEPT_ERROR_LINES)

@@ -28,6 +28,7 @@ from backup_orchestration.core.identity import identity, within
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
+Process = subprocess.Popen[bytes]
 
 # Long enough for restic or pgBackRest to drop its locks after SIGTERM.
 _GRACE_SECONDS = 30.0
@@ -203,7 +204,7 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def start(command: Command, inherit: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+def start(command: Command, inherit: Sequence[int] = ()) -> Process:
     """Start a program with pipes on both of its streams; for `run` and `core.beside`.
 
     Args:
@@ -278,7 +279,7 @@ def _both(first: LineHandler, second: LineHandler | None) -> LineHandler:
     return handle
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float, hopeless: Callable[[], bool] | None) -> None:
+def _wait(process: Process, timeout: float, hopeless: Callable[[], bool] | None) -> None:
     if hopeless is None:
         _wait_once(process, timeout)
         return
@@ -292,7 +293,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, hopeless: Callable[[
     raise subprocess.TimeoutExpired(process.args, round(time.monotonic() - started))
 
 
-def _wait_once(process: subprocess.Popen[bytes], timeout: float) -> None:
+def _wait_once(process: Process, timeout: float) -> None:
     """Wait without polling where the system can: `Popen.wait` with a time limit wakes up every 50 ms."""
     if hasattr(os, "pidfd_open"):
         handle = os.pidfd_open(process.pid)
@@ -310,7 +311,7 @@ def _wait_once(process: subprocess.Popen[bytes], timeout: float) -> None:
         process.wait(timeout=timeout)
 
 
-def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
+def _stop(process: Process, grace: float) -> None:
     """End the process and everything in its session: SIGTERM, a wait, then SIGKILL for what is left of it."""
     if process.poll() is not None:
         return
@@ -321,7 +322,7 @@ def _stop(process: subprocess.Popen[bytes], grace: float) -> None:
             process.wait(timeout=grace)
 
 
-def _signal_session(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
+def _signal_session(process: Process, number: signal.Signals) -> bool:
     """Signal everything in the session that the process leads; says whether anything is there."""
     try:
         os.killpg(process.pid, number)
