@@ -23,6 +23,14 @@ def wait_until(condition, seconds=90):
     return found
 
 
+def patience(seconds):
+    """So many seconds on an idle machine; longer where this process waits for its turn because others work too."""
+    wall, used = time.monotonic(), time.process_time()
+    while time.process_time() - used < 0.1:
+        pass
+    return seconds * max(1.0, (time.monotonic() - wall) / 0.1)
+
+
 class Started:
     """A command that runs beside the test, in a session of its own."""
 
@@ -79,13 +87,14 @@ def parent(pid):
 
 
 class Brake:
-    """Lets a process run a tenth of the time, so that a moment in the midst of its work can be met.
+    """Lets a process run a small share of the time, so that a moment in the midst of its work can be met.
 
-    `held` is a block in which it stands still. It runs as before after the outer block.
+    `hard` makes the share smaller still. `held` is a block in which it stands still. It is free after the outer block.
     """
 
     def __init__(self, pid):
         self.pid = pid
+        self._pause = 0.01
         self._done = threading.Event()
         self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -99,6 +108,9 @@ class Brake:
         self._thread.join()
         self._signal(signal.SIGCONT)
 
+    def hard(self):
+        self._pause = 0.1
+
     @contextmanager
     def held(self):
         with self._turn:
@@ -109,9 +121,9 @@ class Brake:
         while not self._done.is_set():
             with self._turn:
                 self._signal(signal.SIGCONT)
-                time.sleep(0.005)
+                time.sleep(0.002)
                 self._signal(signal.SIGSTOP)
-            self._done.wait(0.045)
+            self._done.wait(self._pause)
 
     def _signal(self, number):
         try:

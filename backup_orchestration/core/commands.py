@@ -140,6 +140,8 @@ def check(command: Command, meanings: Mapping[int, str] | None = None) -> Comple
 
 def failed(done: Completed, meanings: Mapping[int, str] | None = None) -> CommandFailedError:
     """The error for a program that ended badly, with its own last words."""
+    if done.returncode < 0:
+        return CommandFailedError(f"{done.name} was killed by {signal.Signals(-done.returncode).name}")
     meaning = (meanings or {}).get(done.returncode)
     known = f" ({meaning})" if meaning else ""
     return CommandFailedError(f"{done.name} ended with exit code {done.returncode}{known}: {done.reason}")

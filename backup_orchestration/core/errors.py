@@ -119,7 +119,7 @@ class SourceError(HomelabError):
 
 
 class SpaceError(HomelabError):
-    """A disk has not room enough; nothing was written."""
+    """A disk has not room enough, or became full; nothing that was written counts."""
 
 
 class StateError(HomelabError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_SECRET = "secret-"
+_PREFIX = "secret-"
 
 
 def private_directory(path: Path) -> Path:
@@ -58,7 +58,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600) -> None:
 
 def _locked_file(directory: Path) -> tuple[int, Path]:
     while True:
-        path = directory / f"{_SECRET}{secrets.token_hex(8)}"
+        path = directory / f"{_PREFIX}{secrets.token_hex(8)}"
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX)
         if os.fstat(handle).st_nlink:
@@ -67,7 +67,7 @@ def _locked_file(directory: Path) -> tuple[int, Path]:
 
 
 def _sweep(directory: Path) -> None:
-    for path in directory.glob(f"{_SECRET}*"):
+    for path in directory.glob(f"{_PREFIX}*"):
         with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink()

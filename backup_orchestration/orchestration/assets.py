@@ -30,6 +30,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
 from backup_orchestration.orchestration.resources import ProviderResource
+from backup_orchestration.orchestration.stale_runs import mark_run
 
 # A store that does not answer now may answer in a minute; an empty source stays empty.
 _PASSING = (StoreError, RepositoryUnreachableError)
@@ -81,6 +82,7 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         teller = _teller(context, listener, target)
         started = time.monotonic()
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
@@ -118,6 +120,7 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             teller = _teller(context, listener, target)
             try:
                 evidence = provider.restore_test(target, context.partition_key, context.run.run_id, teller)
@@ -164,6 +167,11 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
     except HomelabError as error:
         listener.failed(target, error)
         raise dg.Failure(REDACTOR.clean(str(error)), allow_retries=isinstance(error, _PASSING)) from None
+    except dg.DagsterExecutionInterruptedError:
+        # Dagster would retry it: whoever terminates a run does not want it a minute later.
+        stopped = HomelabError("it was stopped, and does not count", remedy="run it again")
+        listener.failed(target, stopped)
+        raise dg.Failure(str(stopped), allow_retries=False) from None
     except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
         wrapped = HomelabError(REDACTOR.clean(f"{type(error).__name__}: {error}"), remedy="this is a defect; report it")
         listener.failed(target, wrapped)

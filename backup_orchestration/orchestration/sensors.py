@@ -1,4 +1,4 @@
-"""What follows from evidence: a second restore test after a failed one, and alerts."""
+"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from backup_orchestration.operations.known import assess_known
 from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.history import failed_runs
+from backup_orchestration.orchestration.stale_runs import fail_stale_runs
 
 Store = Callable[[], EvidenceStore]
 
@@ -23,7 +24,7 @@ _INTERVAL_SECONDS = 30
 def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
     """All sensors of an installation. They live as long as the code server, so what they have read is remembered."""
     store = cache(lambda: homelab.evidence(remember=True))
-    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store)]
+    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store), _dead_runs()]
 
 
 def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:
@@ -74,6 +75,20 @@ def _alerts(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.Sensor
         return dg.SensorResult(cursor=cursor, skip_reason=_summary(found))
 
     return alerts
+
+
+def _dead_runs() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="dead_runs",
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reports runs as failed whose process is gone, so that they do not hold their place for ever.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        failed = fail_stale_runs(context.instance)
+        return dg.SkipReason(f"ended {', '.join(failed)}" if failed else "every run has its process")
+
+    return dead_runs
 
 
 def _before(cursor: str | None) -> Mapping[str, State]:

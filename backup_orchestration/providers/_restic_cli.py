@@ -6,6 +6,7 @@ Exit codes: restic's doc/075_scripting.rst.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,6 @@ from backup_orchestration.core.errors import (
     RepositoryLockedError,
     RepositoryMissingError,
     RepositoryUnreachableError,
-    SpaceError,
     ToolLiedError,
     WrongPasswordError,
 )
@@ -28,11 +28,11 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.tools import Requirement, Tool
 from backup_orchestration.providers._restic_store import StoreWatch
+from backup_orchestration.providers.capture import full_disk
 
 RESTIC = Requirement("restic", (0, 17, 1), ("version",), r"restic (\d+\.\d+\.\d+)")
 INCOMPLETE = 3
 
-_FULL = "no space left on device"
 _FATAL = 1
 _MISSING, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _MEANINGS = {
@@ -44,6 +44,7 @@ _MEANINGS = {
     _WRONG_PASSWORD: "wrong password",
     130: "interrupted",
 }
+_STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
 _QUERY_SECONDS = 300.0
 _TRANSFER_SECONDS = 24 * 3600.0
 _GRACE_SECONDS = 30.0  # restic takes its lock away on SIGTERM, and tries that for a minute on a store that fails
@@ -80,7 +81,7 @@ class ResticCli:
             RepositoryMissingError, WrongPasswordError, RepositoryLockedError, RepositoryUnreachableError,
             ToolLiedError: exit code 0 and no configuration.
         """
-        done = self.query("cat", "config")
+        done = self.look("cat", "config")
         identity = _object(done.stdout, "cat config").get("id")
         if not isinstance(identity, str) or len(identity) != 64:
             raise ToolLiedError("restic cat config ended with exit code 0 and gave no repository id")
@@ -96,7 +97,7 @@ class ResticCli:
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
         """What `snapshots --json` lists with all of these tags."""
-        done = self.query("snapshots", "--json", "--tag", ",".join(tags))
+        done = self.look("snapshots", "--json", "--tag", ",".join(tags))
         listed = _json(done.stdout, "snapshots")
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
@@ -109,7 +110,7 @@ class ResticCli:
             CommandFailedError: it is not there, or cannot be read.
             ToolLiedError: exit code 0 and no lock.
         """
-        lock = _object(self.query("--no-lock", "cat", "lock", identity).stdout, "cat lock")
+        lock = _object(self.look("cat", "lock", identity).stdout, "cat lock")
         if not {"time", "hostname", "pid"} <= lock.keys():
             raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
         return lock
@@ -126,6 +127,10 @@ class ResticCli:
         """Run a restore; as `backup`."""
         return self._transfer("restore", arguments, on_status)
 
+    def look(self, *arguments: str) -> Completed:
+        """As `query`, of a call that only reads: without a lock, so that it works on a full or read-only store."""
+        return self.query("--no-lock", *arguments)
+
     def query(self, *arguments: str) -> Completed:
         """Run a short call and insist on exit code 0."""
         done = self._run(arguments, _QUERY_SECONDS)
@@ -135,32 +140,31 @@ class ResticCli:
 
     def error(self, done: Completed) -> HomelabError:
         """What an exit code other than 0 means."""
-        code = done.returncode
         why = last_message(done)
-        if code == _MISSING:
-            return RepositoryMissingError(f"there is no repository at {self._name}")
-        if code == _WRONG_PASSWORD:
-            return WrongPasswordError(
+        known = {
+            _MISSING: RepositoryMissingError(f"there is no repository at {self._name}"),
+            _WRONG_PASSWORD: WrongPasswordError(
                 f"the password does not open the repository {self._name}",
                 remedy="see where the settings take the destination's password from",
-            )
-        if code == _LOCKED:
-            return RepositoryLockedError(
-                f"{self._name} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
-            )
-        if _FULL in why:
+            ),
+            _LOCKED: RepositoryLockedError(
+                f"{self._name} is locked: {why}", remedy="wait: a lock whose holder is dead goes within half an hour"
+            ),
+        }
+        if done.returncode in known:
+            return known[done.returncode]
+        if is_full(why) or "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
-        if "permission denied" in why or "connection refused" in why:
-            return self._store_fails(why)
-        return CommandFailedError(f"{self._name}: {failed(Completed(done.name, code, '', why), _MEANINGS).message}")
+        told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
+        return CommandFailedError(f"{self._name}: {told.message}")
 
     @property
     def _name(self) -> str:
         return self.called or self.repository
 
     def _store_fails(self, why: str) -> HomelabError:
-        if _FULL in why:
-            return SpaceError(f"{self._name} is full: {why}", remedy="free room there, or move it to a larger disk")
+        if is_full(why):
+            return full_disk(self._name)
         return RepositoryUnreachableError(
             f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
         )
@@ -226,13 +230,18 @@ class ResticCli:
 def last_message(done: Completed) -> str:
     """restic's own last words: JSON on stderr since 0.18 (`exit_error`), plain text before."""
     texts = []
-    for line in done.stderr.splitlines():
+    for line in _STYLING.sub("", done.stderr).splitlines():
         message = _message(line)
         error = message.get("error")
         text = message.get("message") or (error.get("message") if isinstance(error, dict) else None)
         texts.append(f"{message['item']}: {text}" if text and message.get("item") else text or line)
     lines = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
     return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_full(why: str) -> bool:
+    """Whether restic's last words are of a disk that is full."""
+    return "no space left on device" in why or "disk quota exceeded" in why
 
 
 def _message(line: str) -> dict[str, Any]:

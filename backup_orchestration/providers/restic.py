@@ -25,7 +25,6 @@ from backup_orchestration.core.errors import (
     RepositoryVanishedError,
     RestoreFailedError,
     SourceError,
-    SpaceError,
     ToolLiedError,
     UnknownSnapshotError,
 )
@@ -37,7 +36,7 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump
-from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
+from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
 from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
@@ -49,7 +48,7 @@ from backup_orchestration.providers.base import (
     RestoreSpec,
     Surroundings,
 )
-from backup_orchestration.providers.capture import captured, require_space
+from backup_orchestration.providers.capture import captured, full_disk, require_space
 from backup_orchestration.stores.open import open_store
 
 _HOST = "homelab"  # fixed: in containers the host name changes, and restic groups by it
@@ -109,9 +108,8 @@ class ResticRepository(Repository):
 
     def snapshots(self) -> Sequence[Snapshot]:
         """See `Repository`."""
-        tag = f"target={self._policy.target}"
         with self._cli() as cli:
-            listed = past_dead_locks(cli, self._repository_files(), lambda: cli.snapshots(tag))
+            listed = cli.snapshots(f"target={self._policy.target}")
         return sorted(map(self._snapshot, listed), key=lambda item: (item.taken_at, item.snapshot_id))
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
@@ -293,8 +291,8 @@ class ResticRepository(Repository):
         done, summary = cli.restore(arguments, _teller(progress, "restore"))
         if done.returncode in (0, 1):
             why = last_message(done)
-            if "no space left on device" in why:
-                raise SpaceError(f"{directory} is full", remedy="free room there, or move `home` to a larger disk")
+            if is_full(why):
+                raise full_disk(directory)
             if done.returncode == 1:
                 raise RestoreFailedError(f"restic could not restore {snapshot.key}: {why}")
         else:

@@ -1,14 +1,18 @@
 """What goes wrong fails the run, is heard once, and leaves no secret behind."""
 
 import contextlib
+import os
 import shutil
+import signal
 import sqlite3
+import threading
 import zlib
 
 import dagster as dg
 from fakes import behave, damage, make_fake, policy
 
-from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration import execute, names
+from backup_orchestration.orchestration.listener import Listener
 
 # The secrets of the site, and what an exception of somebody else's library might hold besides.
 PASSWORD, EVIDENCE_KEY = "correct horse battery", "staple of evidence"
@@ -160,3 +164,29 @@ def test_a_secret_in_what_was_captured_is_not_shown(graph):
     assert not graph.restore_test()
     assert "***" in graph.heard.evidence[0].reason
     assert PASSWORD not in [canary for _, canary in findings(graph.site.root / ".homelab")]
+
+
+def test_a_run_that_is_stopped_is_not_tried_again(graph, tmp_path, until):
+    """Terminate in the page ends in SIGTERM to the run; Dagster would respect the retry policy of the asset."""
+    mark = tmp_path / "begun"
+    behave(graph.site, app_files={"child": ["/bin/sh", "-c", f"touch {mark}; exec sleep 300"]})
+
+    def stop():
+        until(mark.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert not execute.run_backup(graph.site.homelab, graph.instance, "app/files", Listener())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        stopper.join()
+    kinds = {
+        entry.dagster_event_type.value
+        for entry in graph.instance.all_logs(graph.last_run.run_id)
+        if entry.is_dagster_event
+    }
+    assert "STEP_UP_FOR_RETRY" not in kinds and "STEP_FAILURE" in kinds
+    assert graph.last_run.status.value == "FAILURE"

@@ -2,7 +2,8 @@
 
 `answers.json` beside it holds for each verb a list with one answer a call: null does what restic would do, as far
 as the tests need it; an object may give `code`, `stderr`, and `stdout` instead of what restic would print; with
-`skip` nothing is done besides; with `leaves` the call leaves this lock. After the last answer restic behaves. `calls.jsonl` gets a line for every call.
+`skip` nothing is done besides; with `leaves` the call leaves this lock. After the last answer restic behaves.
+`calls.jsonl` gets a line for every call.
 """
 
 import hashlib

@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from backup_orchestration.core.errors import RepositoryLockedError
-
 IDENTITY = "b" * 64
 
 
@@ -98,15 +96,10 @@ def test_a_lock_that_cannot_be_read_is_left_alone(site, plant, text):
     assert lock.exists()
 
 
-def test_a_dead_lock_that_keeps_from_listing_is_taken_away(site, fake, plant, ended):
-    lock = plant(ended)
-    fake.answer(snapshots=[{"code": 11}])
-    assert site.homelab.repository("app/files").snapshots() == []
-    assert not lock.exists()
-
-
-def test_a_living_lock_keeps_from_listing(site, fake, plant):
+def test_looking_takes_no_lock(site, fake, plant):
+    """It works on a full store and on one that may only be read, and beside a prune."""
     plant(os.getpid(), host="elsewhere")
-    fake.answer(snapshots=[{"code": 11}])
-    with pytest.raises(RepositoryLockedError, match="restic-app-files is locked"):
-        site.homelab.repository("app/files").snapshots()
+    site.homelab.repository("app/files").snapshots()
+    site.backup()
+    assert {call.verb for call in fake.calls() if "--no-lock" in call.argv} == {"cat", "snapshots"}
+    assert all("--no-lock" in call.argv for call in fake.calls() if call.verb != "backup")

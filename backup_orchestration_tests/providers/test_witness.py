@@ -1,19 +1,23 @@
 """The window that a restore test restores through: what it hands out, what it checks, what it refuses."""
 
+import errno
 import hashlib
 import http.client
+import io
 import json
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.errors import SpaceError, StoreError
 from backup_orchestration.providers import _witness
 from backup_orchestration.providers._witness import witness
+from backup_orchestration.stores import directory
 from backup_orchestration.stores.directory import DirectoryObjects
 
 KINDS = ("data", "index", "keys", "snapshots")
@@ -303,3 +307,44 @@ def test_a_connection_that_is_cut_off_harms_nobody(root, capfd):
                 cut.recv(10)
         assert ask(seen, "GET", f"/{name}", Range="bytes=0-1")[2] == b"xx"
     assert capfd.readouterr() == ("", "")
+
+
+class Bucket(DirectoryObjects):
+    """Hands out what is no file of this host, as a bucket does."""
+
+    @contextmanager
+    def open(self, name):
+        with super().open(name) as file:
+            yield io.BytesIO(file.read())
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_room_to_keep_a_file_of_a_bucket_is_no_damage(root, tmp_path, monkeypatch):
+    name = put(root, "data", b"0123456789")
+    monkeypatch.setattr(_witness.shutil, "copyfileobj", full)
+    with witness(Bucket(root), tmp_path) as seen:
+        assert ask(seen, "GET", f"/{name}")[0] == 403
+        assert seen.damaged == []
+        assert isinstance(seen.fault, SpaceError) and f"{tmp_path}/" in str(seen.fault)
+        monkeypatch.undo()
+        assert ask(seen, "GET", f"/{name}")[0] == 403  # and not what came before the disk was full
+
+
+def test_a_lock_that_the_store_does_not_take_is_refused_for_good(root, monkeypatch):
+    """restic asks again for a quarter of an hour after most other answers."""
+    monkeypatch.setattr(directory, "write_atomically", full)
+    with witness(DirectoryObjects(root)) as seen:
+        assert ask(seen, "POST", f"/{LOCK}", b"lock")[0] == 403
+        assert isinstance(seen.fault, StoreError) and "No space left on device" in str(seen.fault)
+
+
+def test_all_of_it_lies_in_the_place_it_was_given_however_long_its_name(root, tmp_path):
+    name, place = put(root, "data", b"0123456789"), tmp_path / ("long" * 50)
+    place.mkdir()
+    with witness(Bucket(root), place) as seen:
+        assert ask(seen, "GET", f"/{name}")[2] == b"0123456789"
+        assert {path.name for path in place.rglob("*") if not path.is_dir()} == {"s", name.replace("/", "-")}
+    assert list(place.iterdir()) == []

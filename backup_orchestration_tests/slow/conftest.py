@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from kills import copy_site, files_of, fill, proven_site
 
 _HERE = Path(__file__).parent
 
@@ -71,3 +72,24 @@ def chance(request: pytest.FixtureRequest) -> random.Random:
 def sampled():
     """How many of so many rounds to run, for a test that makes its rounds itself."""
     return lambda whole: whole if SAMPLE is None else min(SAMPLE, whole)
+
+
+@pytest.fixture(scope="session")
+def proven(tmp_path_factory, new_site, start_repository):
+    """A site whose only snapshot is verified; its source is large and not backed up yet."""
+    site = proven_site(tmp_path_factory.mktemp("proven"), new_site, start_repository)
+    return site.declare(files_of(fill(site.root / "large", 64)))
+
+
+@pytest.fixture(scope="session")
+def untested(proven, tmp_path_factory, dagster_home):
+    """The same with a large snapshot that is not tested yet."""
+    site = copy_site(proven, tmp_path_factory.mktemp("untested"), dagster_home)
+    site.backup()
+    return site
+
+
+@pytest.fixture
+def sites(proven, untested, tmp_path, dagster_home):
+    """A site for a run of this verb, with something to lose."""
+    return lambda verb: copy_site(proven if verb == "run" else untested, tmp_path, dagster_home)
