@@ -20,7 +20,6 @@ from backup_orchestration.core.errors import (
     RepositoryLockedError,
     RepositoryMissingError,
     RepositoryUnreachableError,
-    SpaceError,
     ToolLiedError,
     WrongPasswordError,
 )
@@ -29,6 +28,7 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.tools import Requirement, Tool
 from backup_orchestration.providers._restic_store import StoreWatch
+from backup_orchestration.providers.capture import full_disk
 
 RESTIC = Requirement("restic", (0, 17, 1), ("version",), r"restic (\d+\.\d+\.\d+)")
 INCOMPLETE = 3
@@ -144,7 +144,6 @@ class ResticCli:
     def error(self, done: Completed) -> HomelabError:
         """What an exit code other than 0 means."""
         why = last_message(done)
-        code = done.returncode
         known = {
             _MISSING: RepositoryMissingError(f"there is no repository at {self._name}"),
             _WRONG_PASSWORD: WrongPasswordError(
@@ -155,11 +154,12 @@ class ResticCli:
                 f"{self._name} is locked: {why}", remedy="wait: a lock whose holder is dead goes within half an hour"
             ),
         }
-        if code in known:
-            return known[code]
+        if done.returncode in known:
+            return known[done.returncode]
         if is_full(why) or "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
-        return CommandFailedError(f"{self._name}: {failed(Completed(done.name, code, '', why), _MEANINGS).message}")
+        told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
+        return CommandFailedError(f"{self._name}: {told.message}")
 
     @property
     def _name(self) -> str:
@@ -167,7 +167,7 @@ class ResticCli:
 
     def _store_fails(self, why: str) -> HomelabError:
         if is_full(why):
-            return SpaceError(f"{self._name} is full: {why}", remedy="free room there, or move it to a larger disk")
+            return full_disk(self._name)
         return RepositoryUnreachableError(
             f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
         )

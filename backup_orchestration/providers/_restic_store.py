@@ -15,6 +15,8 @@ from collections.abc import Callable
 from threading import Lock
 
 _FAILS = re.compile(r"(?P<what>\w+\(.*?\)) (?:returned error, retrying after [^:]+|failed): (?P<why>.*)")
+# The store has answered then.
+_ABSENT = re.compile(r"does not exist|no such file or directory|not found|\b404\b")
 _RECOVERS = re.compile(r"(?P<what>\w+\(.*?\)) operation successful after \d+ retries")
 
 
@@ -39,7 +41,8 @@ class StoreWatch:
 
     def hear(self, line: str) -> None:
         """A line of stderr."""
-        if failure := _FAILS.search(line):
+        failure = _FAILS.search(line)
+        if failure and not _ABSENT.search(failure["why"]):
             with self._lock:
                 since, _ = self._failing.get(failure["what"], (self._clock(), ""))
                 self._failing[failure["what"]] = (since, failure["why"])

@@ -44,7 +44,8 @@ class Witness:
         damaged: files that do not match their name or are missing, as `data/<id>`.
         missing: those of them that are not there at all.
         bytes_read: size of all files read and checked.
-        fault: why the store could not be read any more; nothing is handed out after that.
+        fault: why the store could not be read or take a lock, or what is kept of it could not be written here. That is
+            never the data's fault; nothing is handed out after it.
     """
 
     def __init__(self, store: Objects, scratch: Path, socket: str, called: str) -> None:
@@ -150,10 +151,10 @@ class Witness:
                 self.fault = error
 
     def _keep(self, path: Path, file: BinaryIO) -> None:
-        part = path.with_suffix(".part")
+        part = path.with_name(f"{path.name}-part")
         with naming_a_full_disk(self._scratch), part.open("wb") as copy:
             shutil.copyfileobj(file, copy)
-        part.rename(path)
+        part.replace(path)
         with self._lock:
             self._kept.append(path)
             old = self._kept.popleft() if len(self._kept) > _KEPT_FILES else None

@@ -80,6 +80,16 @@ def test_a_refusal_that_restic_does_not_repeat_is_a_reason(watch):
 
 
 @pytest.mark.parametrize(
+    "why", ["The specified key does not exist.", "open /b/locks/aa: no such file or directory", "404 Not Found"]
+)
+def test_what_is_not_there_is_an_answer(watch, clock, why):
+    """A lock that its holder took away, for example."""
+    watch.hear(f"Load(<lock/aaaaaaaaaa>, 0, 0) failed: {why}")
+    clock.now += 10_000
+    assert (watch.reason, watch.hopeless()) == ("", False)
+
+
+@pytest.mark.parametrize(
     ("line", "error"),
     [
         (f"{SAVE} {REFUSED}", RepositoryUnreachableError),

@@ -328,9 +328,9 @@ def test_no_room_to_keep_a_file_of_a_bucket_is_no_damage(root, tmp_path, monkeyp
     with witness(Bucket(root), tmp_path) as seen:
         assert ask(seen, "GET", f"/{name}")[0] == 403
         assert seen.damaged == []
-        assert isinstance(seen.fault, SpaceError) and f"{tmp_path}/" in str(seen.refused)
+        assert isinstance(seen.fault, SpaceError) and f"{tmp_path}/" in str(seen.fault)
         monkeypatch.undo()
-        assert ask(seen, "GET", f"/{name}")[2] == b"0123456789"  # not what came before the disk was full
+        assert ask(seen, "GET", f"/{name}")[0] == 403  # and not what came before the disk was full
 
 
 def test_a_lock_that_the_store_does_not_take_is_refused_for_good(root, monkeypatch):
@@ -338,7 +338,7 @@ def test_a_lock_that_the_store_does_not_take_is_refused_for_good(root, monkeypat
     monkeypatch.setattr(directory, "write_atomically", full)
     with witness(DirectoryObjects(root)) as seen:
         assert ask(seen, "POST", f"/{LOCK}", b"lock")[0] == 403
-        assert isinstance(seen.fault, StoreError) and "No space left on device" in str(seen.refused)
+        assert isinstance(seen.fault, StoreError) and "No space left on device" in str(seen.fault)
 
 
 def test_all_of_it_lies_in_the_place_it_was_given_however_long_its_name(root, tmp_path):
