@@ -45,7 +45,7 @@ class Case:
         self.recorded = None
 
     def record(self):
-        with alarmed("recording"):
+        with alarmed():
             self.recorded = GitProbe().record(self.policy, NoOptions())
         self.outside.assert_untouched()
 
@@ -64,7 +64,7 @@ class Case:
         moment = datetime(2020, 1, 1, tzinfo=UTC)  # long before anything here was written
         paths = (str(self.source), f"/staging/{manifest.FILENAME}")
         snapshot = Snapshot("app/git", "restic", "", "", "a" * 64, moment, 1, paths=paths, finished_at=moment)
-        with alarmed("the probe"):
+        with alarmed():
             try:
                 found = GitProbe().check(Restored(self.lab, self.policy, snapshot, moment), NoOptions()).summary
             except ProbeFailedError as error:

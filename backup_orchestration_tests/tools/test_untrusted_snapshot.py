@@ -73,9 +73,9 @@ def test_a_hostile_source_comes_back_and_harms_nothing(tmp_path, site, start_rep
     (site.root / "spy.py").write_text(SPY)
     start_repository(site.declare(POLICY), "app/files")
     try:
-        with alarmed("the backup"):
+        with alarmed():
             snapshot = site.backup()
-        with alarmed("the restore test"):
+        with alarmed():
             evidence = site.restore_test()
     finally:
         (site.root / "data" / "closed").chmod(0o700)

@@ -50,7 +50,7 @@ def generated(path, expression):
 
 def said(capture, outside):
     """What came of the probe, in words; nothing outside of the lab was touched."""
-    with alarmed("the probe"):
+    with alarmed():
         try:
             summary = SqliteProbe().check(capture.restored(), SqliteOptions()).summary
         except ProbeFailedError as error:

@@ -44,7 +44,7 @@ def capture(tmp_path):
 
 def said(probe, capture, outside, options=None):
     """What came of a probe, as it is shown and recorded; nothing outside of the lab was touched."""
-    with alarmed("the probe"):
+    with alarmed():
         try:
             found = probe.check(capture.restored(), options or probe.options()).summary
         except ProbeFailedError as error:
@@ -221,6 +221,15 @@ def dump(content, name="indexes/films/documents.jsonl"):
     return packed.getvalue()
 
 
+@pytest.fixture
+def outside_with_dump(outside):
+    """And there is a dump that would pass."""
+    outside.dump = outside.root / "a.dump"
+    outside.dump.write_bytes(dump(b'{"id": 1}\n'))
+    outside.before = outside.state()
+    return outside
+
+
 def put(content):
     return lambda at, out: (at / "a.dump").write_bytes(content() if callable(content) else content)
 
@@ -228,8 +237,7 @@ def put(content):
 DOCUMENTS = {
     "dump: as it should be": (lambda at, out: None, "1 indexes, 1 documents"),
     "dump: a link out of the lab": (
-        lambda at, out: (out.file.write_bytes((at / "a.dump").read_bytes()), out.__dict__.update(before=out.state()),
-                         instead(at / "a.dump", lambda path: path.symlink_to(out.file))),
+        lambda at, out: instead(at / "a.dump", lambda path: path.symlink_to(out.dump)),
         "a.dump leads out of the lab",
     ),
     "dump: a pipe": (lambda at, out: instead(at / "a.dump", os.mkfifo), "a.dump is a special file"),
@@ -251,11 +259,11 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_hostile_dump(capture, export, outside, matrix, name):
+def test_a_hostile_dump(capture, export, outside_with_dump, matrix, name):
     plant, words = DOCUMENTS[name]
-    plant(export, outside)
+    plant(export, outside_with_dump)
     found = []
-    grown = peak_growth(lambda: found.append(said(DocumentsProbe(), capture, outside)))
+    grown = peak_growth(lambda: found.append(said(DocumentsProbe(), capture, outside_with_dump)))
     row(matrix, name, DocumentsProbe, found[0], capture)
     assert words in found[0]
     assert grown < (600 if "10 GB" in name else 60) * 1_000_000
