@@ -24,7 +24,7 @@ help: ## List the targets
 
 setup: $(STAMP) ## Install everything into .venv, and the tools beside the system where it lacks them
 
-$(STAMP): uv.lock pyproject.toml
+$(STAMP): uv.lock pyproject.toml backup_orchestration/toolbox/bundles.py backup_orchestration/devlab/needs.py
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install python3, or set PYTHON=" >&2; exit 1; }
 	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
 	uv=$$("$(PYTHON)" scripts/get_uv.py) && "$$uv" sync --frozen --compile-bytecode --python "$(PYTHON)"

@@ -72,7 +72,9 @@ def _tool(needed: Requirement) -> Finding:
     try:
         tool = tools.find(needed)
     except ToolMissingError as error:
-        return Finding(needed.name, error.message, install_command(needed.name))
+        alone = os.environ.get("HOMELAB_TOOLS")
+        remedy = f"put it into {alone}, or unset HOMELAB_TOOLS" if alone else install_command(needed.name)
+        return Finding(needed.name, error.message, remedy)
     return Finding(needed.name, f"{tools.dotted(tool.version)} at {tool.path}")
 
 

@@ -30,9 +30,9 @@ POSTGRES = Requirement(
     "postgres",
     (OLDEST_MAJOR,),
     version_pattern=r"(\d+\.\d+)",
-    beside=(
+    beside=(  # the second line is Debian's client package, which may be there alone
         *("initdb", "pg_ctl", "pg_checksums", "pg_controldata"),
-        *("psql", "pg_dump", "pg_restore", "pg_basebackup"),  # Debian's client package, which may be there alone
+        *("psql", "pg_dump", "pg_restore", "pg_basebackup", "pg_amcheck"),
     ),
     places=("usr/lib/postgresql/*/bin",),  # Debian's
 )

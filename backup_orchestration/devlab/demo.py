@@ -81,7 +81,7 @@ def _damage(stage: _Stage) -> tuple[str, Path]:
 
 def _mend(stage: _Stage, newest: str, pack: Path) -> None:
     stage.title("Mend the repository, take a snapshot that reads everything anew, and prove it")
-    stage.restic("repair", "packs", pack.name)
+    stage.restic("repair", "packs", pack.name, "--retry-lock", "10m")  # the daemon may be testing the older one
     stage.homelab("backup", "run", "--target", _VICTIM, "--reread", expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, "--snapshot", newest, expect=0)

@@ -8,6 +8,6 @@ from backup_orchestration.probes.git import GIT
 from backup_orchestration.providers.restic import Restic
 
 RCLONE = Requirement("rclone", (1, 65), ("version",), r"rclone v(\d+\.\d+\.\d+)")
-PGBACKREST = Requirement("pgbackrest", (2, 41), ("version",), r"pgBackRest (\d+\.\d+(?:\.\d+)?)")
+PGBACKREST = Requirement("pgbackrest", (2, 45), ("version",), r"pgBackRest (\d+\.\d+(?:\.\d+)?)")
 
 TOOLS = (GIT, PGBACKREST, POSTGRES, RCLONE, *Restic.tools)

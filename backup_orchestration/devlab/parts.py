@@ -50,7 +50,11 @@ def command(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> Command:
         "postgres": lambda: postgres.command(paths, _archive(paths)),
         "radicale": lambda: radicale.command(paths.services / "radicale", ports["radicale"]),
         "gitlab": lambda: Command([python, "-P", *_gitlab(paths, ports["gitlab"])], 0),
-        "services": lambda: Command([python, "-m", _SERVICES, str(paths.home), *_ports_of_services(ports)], 0),
+        "services": lambda: Command(
+            [python, "-m", _SERVICES, str(paths.home), str(ports["services"]), str(ports["radicale"])],
+            0,
+            environment(paths),
+        ),
         "ui": lambda: Command(
             [python, "-c", web, "-h", "127.0.0.1", "-p", str(ports["ui"]), *module], 0, dagster, paths.home
         ),
@@ -64,10 +68,6 @@ def _archive(paths: DevlabPaths) -> Mapping[str, str]:
     homelab = load(paths.settings)
     repository = homelab.repository(_DATABASE) if _DATABASE in homelab.policies else None
     return repository.archive_settings() if isinstance(repository, PgBackRestRepository) else {}
-
-
-def _ports_of_services(ports: Mapping[str, int]) -> tuple[str, str]:
-    return str(ports["services"]), str(ports["radicale"])
 
 
 def _gitlab(paths: DevlabPaths, port: int) -> list[str]:

@@ -124,7 +124,8 @@ def command(paths: DevlabPaths, archive: Mapping[str, str]) -> Command:
         HomelabError: the socket's directory belongs to somebody else.
     """
     directory = socket(paths)
-    directory.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise HomelabError(f"{directory} is not ours alone", remedy="remove it")
