@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo ui test lint clean force
+.PHONY: help setup install demo ui test test-slow lint bench clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -20,15 +20,15 @@ $(STAMP): force
 endif
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install everything into .venv, and restic beside the system where it is missing or old
+setup: $(STAMP) ## Install everything into .venv, and the tools beside the system where it lacks them
 
-$(STAMP): uv.lock pyproject.toml
+$(STAMP): uv.lock pyproject.toml backup_orchestration/toolbox/bundles.py backup_orchestration/devlab/needs.py
 	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found: install python3, or set PYTHON=" >&2; exit 1; }
 	@test "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" || rm -rf .venv
 	uv=$$("$(PYTHON)" scripts/get_uv.py) && "$$uv" sync --frozen --compile-bytecode --python "$(PYTHON)"
-	$(BIN)/homelab backup doctor --install
+	$(BIN)/homelab backup doctor --devlab --install
 	@echo "$(CURDIR)" >$@
 
 install: ## Install into INTO/.venv, a folder of your own: make install INTO=DIRECTORY
@@ -49,12 +49,18 @@ test: setup ## Run the tests, and hold core/ and providers/ to 90 % coverage eac
 	$(BIN)/coverage report --include='backup_orchestration/core/*' --fail-under=90
 	$(BIN)/coverage report --include='backup_orchestration/providers/*' --fail-under=90
 
+test-slow: setup ## Run what takes long: kill matrices and the like. SLOW_SAMPLE=N runs N cases of each
+	$(BIN)/pytest -n 2 --dist loadgroup backup_orchestration_tests/slow
+
 lint: setup ## Check style, types, imports and the shape of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_shape.py
+
+bench: setup ## Measure speed against the bare tools, side by side; BENCH=name runs one of them
+	$(BIN)/python -m bench $(BENCH)
 
 clean: ## Remove everything that `setup` and `test` made in this directory
 	rm -rf .venv .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

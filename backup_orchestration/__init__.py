@@ -7,9 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe, RestoreTest, Retention
-    from backup_orchestration.core.sources import Dump, Export, Files, Sqlite
+    from backup_orchestration.core.sources import Dump, Export, Files, PgDump, Postgres, Sqlite
 
-__all__ = ["BackupPolicy", "Contributor", "Dump", "Export", "Files", "Probe", "RestoreTest", "Retention", "Sqlite"]
+_SOURCES = ("Dump", "Export", "Files", "PgDump", "Postgres", "Sqlite")
+__all__ = [
+    "BackupPolicy",
+    "Contributor",
+    "Dump",
+    "Export",
+    "Files",
+    "PgDump",
+    "Postgres",
+    "Probe",
+    "RestoreTest",
+    "Retention",
+    "Sqlite",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -18,5 +31,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = "sources" if name in ("Dump", "Export", "Files", "Sqlite") else "policy"
+    module = "sources" if name in _SOURCES else "policy"
     return getattr(import_module(f"{__name__}.core.{module}"), name)

@@ -4,9 +4,11 @@ import dagster as dg
 
 from backup_orchestration.homelab.load import load
 from backup_orchestration.orchestration.build import build_definitions
+from backup_orchestration.orchestration.guard import without_secrets
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
     """The graph of the installation whose settings are found."""
-    return build_definitions(load())
+    with without_secrets():
+        return build_definitions(load())

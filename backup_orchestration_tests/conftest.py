@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from running import Started, wait_until
 
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command, Completed, run
@@ -121,15 +128,34 @@ def _tools_are_there() -> None:
         tools.find(RESTIC)
 
 
+def needed(find: Callable[[], Path]) -> Path:
+    """What this finds; without it the test is skipped, or fails with REQUIRE_TOOLS=1."""
+    try:
+        return find()
+    except ToolMissingError as error:
+        if os.environ.get("REQUIRE_TOOLS") == "1":
+            raise
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
 def restic() -> Path:
     """The real restic."""
-    try:
-        return tools.find(RESTIC).path
-    except ToolMissingError:
-        if os.environ.get("REQUIRE_TOOLS") == "1":
-            raise
-        pytest.skip("restic is not installed; `make setup` brings it")
+    return needed(lambda: tools.find(RESTIC).path)
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> Iterator[Path]:
+    """A directory in which trees may grow so deep that pytest could not remove what a failing test leaves."""
+    yield tmp_path
+    run(Command(["chmod", "-R", "u+rwx", str(tmp_path)], 60))
+    run(Command(["rm", "-rf", str(tmp_path)], 60))
+
+
+@pytest.fixture
+def matrix(record_property):
+    """Puts a row on record; the run's end shows all rows of a heading as one table."""
+    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
 
 
 @pytest.fixture(scope="session")
@@ -145,6 +171,63 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare_home(site.homelab)
 
 
+@pytest.fixture(scope="session")
+def empty_repository(tmp_path_factory: pytest.TempPathFactory, restic: Path) -> Path:
+    """A directory with an empty repository whose password costs 50 ms instead of 500 with every call.
+
+    restic makes that cost half a second on the machine that makes the repository; this one is made slow for it.
+    """
+    site = make_site(tmp_path_factory.mktemp("empty"))
+    repository = site.root / "repository"
+    env = {
+        **os.environ,
+        "RESTIC_REPOSITORY": str(repository),
+        "RESTIC_PASSWORD_FILE": str(site.root / "secrets" / "password"),
+    }
+    making = subprocess.Popen([str(restic), "init", "--quiet", "--no-cache"], env=env)
+    while making.poll() is None:
+        time.sleep(0.01)
+        making.send_signal(signal.SIGSTOP)
+        time.sleep(0.08)
+        making.send_signal(signal.SIGCONT)
+    assert making.returncode == 0
+    return repository
+
+
+@pytest.fixture(scope="session")
+def start_repository(empty_repository: Path) -> Callable[..., Site]:
+    """Gives a site an empty repository for each of these targets."""
+
+    def start(site: Site, *targets: str) -> Site:
+        for target in targets:
+            shutil.copytree(empty_repository, site.homelab.repository(target).location)
+        return site
+
+    return start
+
+
+@pytest.fixture
+def start(site: Site) -> Iterator[Callable[..., Started]]:
+    """Start a command; what still runs after the test is killed."""
+    begun: list[Started] = []
+
+    def run(*arguments: str) -> Started:
+        begun.append(Started(site, *arguments))
+        return begun[-1]
+
+    yield run
+    for item in begun:
+        if item.process.poll() is None:
+            item.process.kill()
+            item.process.wait()
+
+
+@pytest.fixture
+def until() -> Callable[..., Any]:
+    """Wait for something to become true, and return it."""
+    return wait_until
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the rows that tests put on record with `matrix`, a table for each heading, also under xdist."""
     tables: dict[str, list[tuple[str, ...]]] = {}
@@ -155,6 +238,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for heading, rows in sorted(tables.items()):
         terminalreporter.section(heading)
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in sorted(rows):
-            cells = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        for row, count in sorted(Counter(rows).items()):
+            cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+            cells += [f"{count} times"] if count > 1 else []
             terminalreporter.write_line(" | ".join(cells).rstrip())

@@ -8,6 +8,7 @@
     error     the backup raises RuntimeError with this text
     refuse    the backup raises SourceError with this text
     restore_error   the restore raises RuntimeError with this text
+    list_error      listing the snapshots raises RuntimeError with this text
     restore_child   the restore runs this command and waits for it
     lie       the backup returns a snapshot of another run
 `spans.jsonl` gets a line for every backup: target, process, start and end on the monotonic clock of this machine.
@@ -42,7 +43,7 @@ def append(name, **values):
 
 
 def wait(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not condition():
         if time.monotonic() > deadline:
             raise RuntimeError("what was waited for did not happen")
@@ -122,6 +123,8 @@ class FakeRepository(Repository):
         return found
 
     def snapshots(self):
+        if "list_error" in behaviour(self._policy.target):
+            raise RuntimeError(behaviour(self._policy.target)["list_error"])
         if not (self._path / "id").exists():
             raise RepositoryMissingError(f"{self._path} holds no repository")
         names = [path.parent.name for path in self._path.glob("snapshots/*/facts.json")]

@@ -29,4 +29,4 @@ def run_daemon() -> None:
     complain(f"running {len(homelab.policies)} policies on their schedules; stop with Ctrl-C")
     sys.stderr.flush()
     arguments = [sys.executable, "-c", _DAEMON, "run", "-m", "backup_orchestration.definitions"]
-    os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter; the environment may hold secrets by design
+    os.execv(sys.executable, arguments)  # noqa: S606 - our own interpreter

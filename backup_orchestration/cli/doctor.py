@@ -14,10 +14,11 @@ from backup_orchestration.core import settings, tools
 from backup_orchestration.core.errors import HomelabError, StoreError, ToolMissingError
 from backup_orchestration.core.places import Bucket, Directory
 from backup_orchestration.core.tools import Requirement
+from backup_orchestration.devlab.needs import TOOLS
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.providers.restic import Restic
 from backup_orchestration.stores.open import open_store
-from backup_orchestration.toolbox import debian
+from backup_orchestration.toolbox.install import install_command, install_missing
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,28 @@ class Finding:
     remedy: str = ""
 
 
-def examine(*, install: bool) -> int:
-    """Look at this machine and the settings; returns 1 if something is missing, 2 if the settings are refused."""
-    if install:
-        _install_missing(Restic.tools)
+def examine(*, install: bool, devlab: bool) -> int:
+    """Look at this machine and the settings; returns 1 if something is missing, 2 if the settings are refused.
+
+    Args:
+        install: first unpack what is missing and can be unpacked.
+        devlab: look at what the example lab and the tests need, and at no settings.
+    """
     findings = [Finding("python", platform.python_version())]
     code = 0
+    homelab = None
     try:
-        homelab = _settings()
+        homelab = None if devlab else _settings()
     except HomelabError as error:
         findings.append(Finding("settings", error.message, error.remedy or "correct them"))
-        homelab, code = None, error.exit_code
-    needed = {item for found in homelab.providers.values() for item in found.part.tools} if homelab else Restic.tools
+        code = error.exit_code
+    needed = TOOLS if devlab else homelab.tools() if homelab else Restic.tools
+    if install:
+        install_missing(needed, complain)
     findings += [_tool(item) for item in needed]
     if homelab is not None:
         findings += _places(homelab)
-    elif not code:
+    elif not code and not devlab:
         findings.append(Finding("settings", "none here; `homelab init` writes some"))
     for item in findings:
         say(f"{'MISSING' if item.remedy else 'ok':<8} {item.what}: {item.found}")
@@ -65,7 +72,9 @@ def _tool(needed: Requirement) -> Finding:
     try:
         tool = tools.find(needed)
     except ToolMissingError as error:
-        return Finding(needed.name, error.message, debian.install_command(needed.name))
+        alone = os.environ.get("HOMELAB_TOOLS")
+        remedy = f"put it into {alone}, or unset HOMELAB_TOOLS" if alone else install_command(needed.name)
+        return Finding(needed.name, error.message, remedy)
     return Finding(needed.name, f"{tools.dotted(tool.version)} at {tool.path}")
 
 
@@ -95,15 +104,3 @@ def _bucket(homelab: Homelab, what: str, place: Bucket) -> Finding:
     except StoreError as error:
         return Finding(what, error.message, error.remedy)
     return Finding(what, f"{place} answers")
-
-
-def _install_missing(needed: tuple[Requirement, ...]) -> None:
-    for item in needed:
-        try:
-            tools.find(item)
-        except ToolMissingError as error:
-            complain(error.message)
-            if item.name != "restic" or not debian.can_unpack():
-                raise ToolMissingError(error.message, remedy=debian.install_command(item.name)) from None
-            complain(f"unpacking Debian 13's restic {debian.RESTIC_VERSION} beside; the system is left as it is")
-            debian.unpack_restic(tools.unpack_directory(), complain)

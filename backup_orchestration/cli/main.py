@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,20 @@ _LATER = {
     "runbook": "writes the restore steps with plain tools",
     "report": "writes a static page",
 }
+
+
+def _moment(_context: click.Context, _option: click.Parameter, text: str | None) -> datetime | None:
+    """RFC 3339: without a zone nobody knows which moment is meant."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise click.BadParameter(f"{text!r} is no moment with a time zone, such as 2026-11-25T02:30:00Z")
+    return moment.astimezone(UTC)
+
 
 target_option = click.option("--target", "targets", multiple=True, help="A target, as `service/name`; repeatable.")
 all_option = click.option("--all", "everything", is_flag=True, help="Every declared target.")
@@ -76,11 +91,13 @@ def run(targets: tuple[str, ...], everything: bool, schedule: bool, reread: bool
 @target_option
 @all_option
 @click.option("--snapshot", metavar="KEY", help="A snapshot key of `list`; default the newest snapshot.")
-def restore_test(targets: tuple[str, ...], everything: bool, snapshot: str | None) -> None:
+@click.option("--at", metavar="TIME", callback=_moment, help="A moment after a snapshot, where the provider keeps "
+              "what came then: RFC 3339, e.g. 2026-11-25T02:30:00Z.")  # fmt: skip
+def restore_test(targets: tuple[str, ...], everything: bool, snapshot: str | None, at: datetime | None) -> None:
     """Restore a snapshot of each target into a throwaway lab and probe it."""
     from backup_orchestration.cli.runs import run_restore_tests
 
-    sys.exit(run_restore_tests(targets, everything=everything, snapshot=snapshot))
+    sys.exit(run_restore_tests(targets, everything=everything, snapshot=snapshot, at=at))
 
 
 @backup.command("list")
@@ -124,11 +141,12 @@ def policies(as_json: bool) -> None:
 
 @backup.command()
 @click.option("--install", is_flag=True, help="Unpack missing tools beside the system, where that is possible.")
-def doctor(install: bool) -> None:
+@click.option("--devlab", is_flag=True, help="Look at what the example lab and the tests need, and at no settings.")
+def doctor(install: bool, devlab: bool) -> None:
     """Say what is missing, and what installs it."""
     from backup_orchestration.cli.doctor import examine
 
-    sys.exit(examine(install=install))
+    sys.exit(examine(install=install, devlab=devlab))
 
 
 @homelab.group()

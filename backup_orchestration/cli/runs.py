@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from backup_orchestration.cli.select import chosen
 from backup_orchestration.cli.show import Bars, bars, complain
@@ -12,10 +16,11 @@ from backup_orchestration.core.errors import HomelabError, UsageError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.progress import Update
-from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.snapshot import Snapshot, rfc3339
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.restore_test import find_snapshot
+from backup_orchestration.stores.open import import_stores
 
 _PREPARATION_SECONDS = 120.0
 
@@ -24,26 +29,29 @@ def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
     """Back up the chosen targets; returns the exit code."""
     homelab = load()
     names = chosen(homelab, targets, everything=everything)
-    from backup_orchestration.cli import tasks
-
-    return _run(homelab, names, lambda: tasks.backups(homelab, wish))
+    return _run(homelab, names, lambda: _tasks().backups(homelab, wish))
 
 
-def run_restore_tests(targets: Sequence[str], *, everything: bool, snapshot: str | None) -> int:
+def run_restore_tests(
+    targets: Sequence[str], *, everything: bool, snapshot: str | None, at: datetime | None = None
+) -> int:
     """Restore-test the chosen targets; returns the exit code."""
     homelab = load()
     names = chosen(homelab, targets, everything=everything)
-    if snapshot is not None:
-        if len(names) != 1:
-            raise UsageError("--snapshot needs exactly one target", remedy="name one --target")
-        find_snapshot(homelab.repository(names[0]), names[0], snapshot)
-    from backup_orchestration.cli import tasks
-
-    return _run(homelab, names, lambda: tasks.restore_tests(homelab, snapshot))
+    if (snapshot is not None or at is not None) and len(names) != 1:
+        raise UsageError("--snapshot and --at need exactly one target", remedy="name one --target")
+    if at is not None:
+        if snapshot is not None:
+            raise UsageError("--at finds the snapshot to start from by itself", remedy="leave --snapshot away")
+        snapshot = homelab.repository(names[0]).covering(at).key
+    elif snapshot is not None:
+        find_snapshot(homelab.repository(names[0]).snapshots(), names[0], snapshot)
+    return _run(homelab, names, lambda: _tasks().restore_tests(homelab, snapshot, at))
 
 
 def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
     prepare(homelab)
+    import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
     with bars() as shown:
 
@@ -62,7 +70,7 @@ def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterato
 
 def prepare(homelab: Homelab) -> Path:
     """Make Dagster's home, and its storage in a process that ends: two at once would collide. Returns the home."""
-    from backup_orchestration.cli import tasks
+    tasks = _tasks()
     from backup_orchestration.orchestration.instance import has_storage, prepare_home
 
     home = prepare_home(homelab)
@@ -72,6 +80,17 @@ def prepare(homelab: Homelab) -> Path:
     return home
 
 
+def _tasks() -> ModuleType:
+    """The module that imports Dagster, with the collector at rest: an import of 1,300 modules leaves no garbage."""
+    resting = gc.isenabled()
+    gc.disable()
+    try:
+        return import_module(f"{__package__}.tasks")
+    finally:
+        if resting:
+            gc.enable()
+
+
 def _show(shown: Bars, target: str, payload: object) -> None:
     """Show what a worker tells."""
     if isinstance(payload, Update):
@@ -79,10 +98,11 @@ def _show(shown: Bars, target: str, payload: object) -> None:
         return
     shown.finish(target)
     if isinstance(payload, Snapshot):
-        files = payload.counts.get("files", 0)
-        shown.line(f"{target}: snapshot {payload.key}: {files:,} files, {payload.size_bytes:,} bytes")
+        files = f"{payload.counts['files']:,} files, " if "files" in payload.counts else ""
+        shown.line(f"{target}: snapshot {payload.key}: {files}{payload.size_bytes:,} bytes")
     elif isinstance(payload, Evidence):
-        shown.line(f"{target}: {payload.snapshot_key}: {_verdict(payload)}")
+        at = f" at {rfc3339(payload.at)}" if payload.at else ""
+        shown.line(f"{target}: {payload.snapshot_key}{at}: {_verdict(payload)}")
     elif isinstance(payload, HomelabError):
         complain(f"{target}: failed: {payload}")
     elif isinstance(payload, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,9 @@ from backup_orchestration.core.redaction import REDACTOR
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+# What JSON leaves as it is, and a terminal obeys or cannot show.
+_UNSEEN = re.compile(r"[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
 
 def say(text: str) -> None:
     """One line of result."""
@@ -28,8 +32,9 @@ def complain(text: str) -> None:
 
 
 def say_json(value: object) -> None:
-    """JSON, indented by two."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON, indented by two; what a terminal would obey is escaped."""
+    text = REDACTOR.mask(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_UNSEEN.sub(lambda match: f"\\u{ord(match.group()):04x}", text))
 
 
 def say_table(rows: Sequence[Mapping[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 import backup_orchestration.orchestration.execute as execute
 from backup_orchestration.cli.workers import Task, Tell
@@ -55,8 +56,8 @@ def backups(homelab: Homelab, wish: Wish) -> Iterator[Task]:
         yield task
 
 
-def restore_tests(homelab: Homelab, key: str | None) -> Iterator[Task]:
-    """Restore-test one target after the other: this snapshot, or the newest.
+def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Iterator[Task]:
+    """Restore-test one target after the other: this snapshot, or the newest; as it is, or at a moment after it.
 
     When a test fails, the recovery point is tested again at once, because snapshots share data.
     """
@@ -65,8 +66,12 @@ def restore_tests(homelab: Homelab, key: str | None) -> Iterator[Task]:
         def task(target: str, tell: Tell) -> None:
             listener = Forwarding(tell)
             try:
-                wanted = key or execute.newest_key(homelab, instance, target)
-                passed = execute.run_restore_test(homelab, instance, target, wanted, listener)
+                listed = execute.list_snapshots(homelab, instance, target)
+                wanted = key or listed[-1].key
+                if at is None:
+                    passed = execute.run_restore_test(homelab, instance, target, wanted, listener, listed=listed)
+                else:
+                    passed = execute.test_moment(homelab, instance, target, wanted, at, listener)
                 if not passed:
                     tell("failed", None)
                 if listener.evidence is None or listener.evidence.passed:

@@ -11,7 +11,6 @@ from backup_orchestration.cli.show import complain, say, say_json, say_table
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.secrets import describe
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
-from backup_orchestration.core.sources import Files, Sqlite
 from backup_orchestration.core.status import Assessment, Protection, Verdict
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.status import TargetStatus, status
@@ -151,13 +150,12 @@ def _last_test(evidence: Evidence | None) -> dict[str, Any] | None:
 def _policy_row(homelab: Homelab, target: str) -> dict[str, Any]:
     found = homelab.policies[target]
     policy, source = found.part, found.part.source
-    what = str(source.path) if isinstance(source, Files | Sqlite) else " ".join(source.command)
     counts = policy.retention
     return {
         "target": target,
         "description": policy.description,
         "stand_in": policy.stand_in,
-        "source": f"{source.kind}: {what}",
+        "source": f"{source.kind}: {source.summary}",
         "provider": policy.provider,
         "destination": policy.destination,
         "repository": homelab.repository(target).location,

@@ -6,6 +6,7 @@ Dagster instance. They have sessions of their own: a Ctrl-C reaches this process
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -18,6 +19,7 @@ from types import FrameType
 
 from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.errors import HomelabError, ToolError
+from backup_orchestration.core.redaction import harmless
 
 # `tell(kind, payload)` sends to the parent.
 Tell = Callable[[str, object], None]
@@ -53,6 +55,8 @@ def run_in_workers(
     count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
     pending = list(reversed(targets))
     workers: list[_Worker] = []
+    # What was imported stays: no worker needs to look through it for garbage (gc.freeze in Python's manual).
+    gc.freeze()
     for _ in range(count):
         workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
@@ -94,7 +98,10 @@ def _work(pipe: Connection, inherited: Sequence[Connection], open_task: Callable
     task = next(opened)
     try:
         while (target := pipe.recv()) is not None:
-            task(target, partial(_tell, pipe, target))
+            try:
+                task(target, partial(_tell, pipe, target))
+            except Exception as error:  # noqa: BLE001 - unseen, its traceback would be printed with all that it holds
+                _tell(pipe, target, "failed", harmless(error))
             _tell(pipe, target, "done", None)
     except EOFError:
         pass

@@ -12,23 +12,29 @@ import os
 import select
 import signal
 import subprocess
+import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from threading import Thread
 from typing import IO
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
+from backup_orchestration.core.identity import identity, within
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
+Process = subprocess.Popen[bytes]
 
 # Long enough for restic or pgBackRest to drop its locks after SIGTERM.
 _GRACE_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _KEPT_LINES = 100_000
-_KEPT_ERROR_LINES = 200
+KEPT_ERROR_LINES = 200
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -43,6 +49,13 @@ class Command:
         env: added to the minimal environment (PATH, HOME, TMPDIR, TZ=UTC, LC_ALL=C).
         cwd: working directory.
         secret: its output is a secret: returned as it is, and kept out of every message.
+        grace: seconds it gets to put things away after SIGTERM.
+        stdin: what it reads; for text that is too long for an argument.
+        user: id of the user it runs as; None: as we do. Only root can run something as somebody else, and what root
+            owns itself runs in a user name space in which root has another number, for programs that refuse root.
+        cut_off: it has no network but a loopback device of its own, that is down; see `can`.
+        writes: directories below which it can write, and nowhere else; None: wherever its user may. See `can`.
+        last_signal: what it gets when we are killed.
     """
 
     argv: tuple[str, ...] | list[str]
@@ -50,6 +63,12 @@ class Command:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     secret: bool = False
+    grace: float = _GRACE_SECONDS
+    stdin: str = ""
+    user: int | None = None
+    cut_off: bool = False
+    writes: tuple[Path, ...] | None = None
+    last_signal: signal.Signals = signal.SIGTERM
 
     @property
     def name(self) -> str:
@@ -76,36 +95,42 @@ class Completed:
         return f"exit code {self.returncode}"
 
 
-def run(command: Command, on_stdout: LineHandler | None = None, on_stderr: LineHandler | None = None) -> Completed:
+def run(
+    command: Command,
+    on_stdout: LineHandler | None = None,
+    on_stderr: LineHandler | None = None,
+    hopeless: Callable[[], bool] | None = None,
+) -> Completed:
     """Run a program to its end and return how it ended, whatever the exit code.
 
     Args:
         command: what to run.
         on_stdout: called with each redacted line of stdout as it comes; those lines are then not kept.
         on_stderr: called with each redacted line of stderr as well as keeping the last ones.
+        hopeless: asked every half second; the program is stopped when it says so.
 
     Raises:
         ToolMissingError: the program cannot be started.
-        CommandTimeoutError: it did not end in time and was stopped.
+        CommandTimeoutError: it did not end in time, or was hopeless, and was stopped.
     """
-    process = _start(command)
+    process = start(command)
     out: deque[str] = deque(maxlen=_KEPT_LINES)
-    err: deque[str] = deque(maxlen=_KEPT_ERROR_LINES)
+    err: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
     handlers = (on_stdout or out.append, _both(err.append, on_stderr))
     assert process.stdout and process.stderr  # noqa: S101 - both are pipes
     readers = [
-        _reader(process.stdout, handlers[0], redact=not command.secret),
-        _reader(process.stderr, handlers[1], redact=True),
+        read_beside(process.stdout, handlers[0], redact=not command.secret),
+        read_beside(process.stderr, handlers[1], redact=True),
     ]
     try:
-        _wait(process, command.timeout)
+        _wait(process, command.timeout, hopeless)
     except subprocess.TimeoutExpired as error:
         raise CommandTimeoutError(
-            f"{command.name} did not end within {command.timeout:g} s and was stopped",
+            f"{command.name} did not end within {error.timeout:g} s and was stopped",
             remedy="see whether its store answers, then run it again",
         ) from error
     finally:
-        _stop(process)
+        _stop(process, command.grace)
         for reader in readers:
             reader.join(timeout=_GRACE_SECONDS)
     return Completed(command.name, process.returncode, "\n".join(out), "\n".join(err))
@@ -130,6 +155,8 @@ def check(command: Command, meanings: Mapping[int, str] | None = None) -> Comple
 
 def failed(done: Completed, meanings: Mapping[int, str] | None = None) -> CommandFailedError:
     """The error for a program that ended badly, with its own last words."""
+    if done.returncode < 0:
+        return CommandFailedError(f"{done.name} was killed by {signal.Signals(-done.returncode).name}")
     meaning = (meanings or {}).get(done.returncode)
     known = f" ({meaning})" if meaning else ""
     return CommandFailedError(f"{done.name} ended with exit code {done.returncode}{known}: {done.reason}")
@@ -148,17 +175,27 @@ def start_detached(command: Command, log: Path) -> int:
     with log.open("ab") as out:
         try:
             process = subprocess.Popen(
-                list(command.argv),
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=minimal_environment(command.env),
                 cwd=command.cwd,
                 start_new_session=True,
+                **identity(command.user),
             )
         except OSError as error:
             raise ToolMissingError(f"{command.argv[0]} cannot be started: {error.strerror}") from error
     return process.pid
+
+
+@cache
+def can(*, cut_off: bool = False, writes: tuple[Path, ...] | None = None) -> bool:
+    """Whether this system lets us confine a program so; a container, AppArmor or an old kernel may not."""
+    try:
+        return run(Command(("true",), timeout=20, cut_off=cut_off, writes=writes)).returncode == 0
+    except ToolMissingError:
+        return False
 
 
 def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -167,33 +204,59 @@ def minimal_environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C", **kept, **extra}
 
 
-def _start(command: Command) -> subprocess.Popen[bytes]:
+def start(command: Command, inherit: Sequence[int] = ()) -> Process:
+    """Start a program with pipes on both of its streams; for `run` and `core.beside`.
+
+    Args:
+        command: its timeout is not used.
+        inherit: file descriptors that it gets.
+
+    Raises:
+        ToolMissingError: it cannot be started.
+    """
     try:
-        return subprocess.Popen(
-            list(command.argv),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=minimal_environment(command.env),
-            cwd=command.cwd,
-            start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-            preexec_fn=die_with_parent,
-        )
+        with _input(command.stdin) as stdin:
+            return subprocess.Popen(
+                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=minimal_environment(command.env),
+                cwd=command.cwd,
+                start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
+                preexec_fn=partial(die_with_parent, command.last_signal),
+                pass_fds=inherit,
+                **identity(command.user),
+            )
     except OSError as error:
         raise ToolMissingError(
             f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
         ) from error
 
 
-def die_with_parent() -> None:
-    """In a child: ask the kernel for SIGTERM when our parent is killed, so that nothing writes on without it.
+@contextmanager
+def _input(text: str) -> Iterator[IO[bytes] | int]:
+    """What a child reads: a file without a name, so that nobody has to write while others read."""
+    if not text:
+        yield subprocess.DEVNULL
+        return
+    with TemporaryFile() as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file
+
+
+def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+    """In a child: ask the kernel for a signal when our parent is killed, so that nothing writes on without it.
 
     The signal follows the thread that started the child: commands are run from threads that wait for them.
     """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def _reader(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:
+def read_beside(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:
+    """Read a stream to its end beside us, line by line; for `run` and `core.beside`."""
+
     def drain() -> None:
         with stream:
             for raw in stream:
@@ -216,7 +279,21 @@ def _both(first: LineHandler, second: LineHandler | None) -> LineHandler:
     return handle
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
+def _wait(process: Process, timeout: float, hopeless: Callable[[], bool] | None) -> None:
+    if hopeless is None:
+        _wait_once(process, timeout)
+        return
+    started = time.monotonic()
+    while (spent := time.monotonic() - started) < timeout:
+        with suppress(subprocess.TimeoutExpired):
+            _wait_once(process, min(_LOOK_SECONDS, timeout - spent))
+            return
+        if hopeless():
+            break
+    raise subprocess.TimeoutExpired(process.args, round(time.monotonic() - started))
+
+
+def _wait_once(process: Process, timeout: float) -> None:
     """Wait without polling where the system can: `Popen.wait` with a time limit wakes up every 50 ms."""
     if hasattr(os, "pidfd_open"):
         handle = os.pidfd_open(process.pid)
@@ -227,19 +304,28 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> None:
                 raise subprocess.TimeoutExpired(process.args, timeout)
         finally:
             os.close(handle)
+        # Not collected yet, its id is its own: what it left running in its session ends now.
+        _signal_session(process, signal.SIGTERM)
         process.wait()
     else:
         process.wait(timeout=timeout)
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: Process, grace: float) -> None:
     """End the process and everything in its session: SIGTERM, a wait, then SIGKILL for what is left of it."""
     if process.poll() is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
+        if not _signal_session(process, number):
             return
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=_GRACE_SECONDS)
+            process.wait(timeout=grace)
+
+
+def _signal_session(process: Process, number: signal.Signals) -> bool:
+    """Signal everything in the session that the process leads; says whether anything is there."""
+    try:
+        os.killpg(process.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -7,6 +7,7 @@ HomelabError                      message, remedy; exit 1
 │   ├── SecretError               a secret is missing, empty or unreadable
 │   ├── UnknownTargetError
 │   ├── UnknownSnapshotError
+│   ├── NotCoveredError           a moment that no snapshot can be restored to
 │   └── NotBuiltYetError          a part of the design that this version lacks
 ├── ToolError
 │   ├── ToolMissingError          no binary that is new enough
@@ -16,6 +17,9 @@ HomelabError                      message, remedy; exit 1
 │   └── ToolLiedError             exit code 0, but the read-back says otherwise
 ├── SourceError                   the data to protect is missing, unreadable or empty
 ├── SpaceError                    a disk has not room enough
+├── LabError                      a throwaway lab does not give a probe what it needs
+├── PostgresError                 a PostgreSQL server refuses or does not answer
+├── StateError                    a file in `home` cannot be made
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
 │   ├── RepositoryVanishedError   nothing is there any more
@@ -25,6 +29,7 @@ HomelabError                      message, remedy; exit 1
 ├── StoreError                    a directory or bucket cannot be read or written
 ├── EvidenceError                 the evidence store does not give back what was written
 ├── NotificationError             a notifier did not take a message
+├── TimeIsUpError                 what was done did not end in the time it was given
 └── RestoreTestFailedError        the data did not come back
     ├── RestoreFailedError        the provider could not restore it whole
     └── ProbeFailedError          it came back, and a probe refused it
@@ -85,6 +90,10 @@ class UnknownSnapshotError(UsageError):
     """The repository lists no snapshot with this key."""
 
 
+class NotCoveredError(UsageError):
+    """A moment is outside what the repository can restore to; names the interval that it can."""
+
+
 class NotBuiltYetError(UsageError):
     """The design has it, this version does not."""
 
@@ -118,7 +127,19 @@ class SourceError(HomelabError):
 
 
 class SpaceError(HomelabError):
-    """A disk has not room enough; nothing was written."""
+    """A disk has not room enough, or became full; nothing that was written counts."""
+
+
+class LabError(HomelabError):
+    """A throwaway lab does not give a probe what it needs; that says nothing of the data."""
+
+
+class PostgresError(HomelabError):
+    """A PostgreSQL server refuses a query, or does not answer."""
+
+
+class StateError(HomelabError):
+    """This installation's own directory, `home`, cannot be written."""
 
 
 class RepositoryError(HomelabError):
@@ -155,6 +176,10 @@ class EvidenceError(HomelabError):
 
 class NotificationError(HomelabError):
     """A notifier did not take a message."""
+
+
+class TimeIsUpError(HomelabError):
+    """What was done did not end in the time it was given, and was stopped."""
 
 
 class RestoreTestFailedError(HomelabError):

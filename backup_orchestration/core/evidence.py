@@ -51,6 +51,8 @@ class Evidence(Frozen):
         previous: of the record before; None for the first.
         repository_id: binds it to the repository as it was made; a re-created one has another.
         taken_at: of the snapshot: the moment the data is as of.
+        at: the moment after `taken_at` that was restored to; None for the snapshot itself. A pass of such a test
+            proves nothing about the snapshot as it was taken: see `core.status`.
         passed: every probe passed.
         reason: empty, or `<probe>: <why>`.
         counts: what came back, e.g. files and bytes.
@@ -68,6 +70,7 @@ class Evidence(Frozen):
     snapshot_id: str
     snapshot_key: str
     taken_at: datetime
+    at: datetime | None = None
     run_id: str
     started_at: datetime
     finished_at: datetime

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backup_orchestration.core.errors import RepositoryLockedError
+from backup_orchestration.core.errors import RepositoryLockedError, StateError
 from backup_orchestration.core.private_files import private_directory
 
 _POLL_SECONDS = 0.2
@@ -34,10 +34,16 @@ def repository_lock(
 
     Raises:
         RepositoryLockedError: another process held it for that long.
+        StateError: its file cannot be made.
     """
     name = hashlib.sha256(repository.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    path = private_directory(directory) / f"{name}.lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path = private_directory(directory) / f"{name}.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"no lock can be made in {directory}: {error.strerror}", remedy="see its owner, its mode and the free space"
+        ) from error
     try:
         _acquire(handle, repository, timeout, on_wait)
         os.ftruncate(handle, 0)

@@ -20,6 +20,8 @@ from backup_orchestration.core.errors import ProbeFailedError, SourceError
 FILENAME = "homelab-manifest.jsonl"
 _FORMAT = "homelab-manifest-1"
 _CHUNK = 1 << 20
+# The header holds what probes remember: two million git references.
+_LONGEST_LINE = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +210,12 @@ def _line(out: IO[str], value: dict[str, Any]) -> None:
 
 def _parsed(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        with path.open(encoding="ascii") as file:
-            for text in file:
-                yield json.loads(text)
+        with path.open("rb") as file:
+            while text := file.readline(_LONGEST_LINE):
+                value = json.loads(text) if len(text) < _LONGEST_LINE else None
+                if not isinstance(value, dict):
+                    raise ProbeFailedError(f"{path.name} holds a line that is none of a manifest")
+                yield value
     except FileNotFoundError as error:
         raise ProbeFailedError("nothing was restored: the manifest is not there") from error
     except (OSError, ValueError) as error:

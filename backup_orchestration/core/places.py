@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -18,6 +18,11 @@ from backup_orchestration.core.sources import Frozen
 
 _BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9._/-]*))?")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+# A router restarts in less; a person hears of a dead store the same night.
+PATIENCE_SECONDS = 300.0
+# A store under load may need seconds for an answer; one that needs a minute gives none.
+_ANSWER_SECONDS = (5.0, 60.0)
+_ATTEMPTS = 3
 
 
 def _path(value: object) -> object:
@@ -33,6 +38,7 @@ class PlaceSettings(Frozen):
         region: of an S3 location.
         ca: file with the certificates that the endpoint's is checked by; default: the system's.
         access_key, secret_key: of an S3 location: where they come from.
+        patience: seconds for which a store that fails is asked again before it is given up.
     """
 
     location: Annotated[str, Field(min_length=1)]
@@ -41,6 +47,7 @@ class PlaceSettings(Frozen):
     ca: Annotated[Path | None, BeforeValidator(_path)] = None
     access_key: SecretRef | None = None
     secret_key: SecretRef | None = None
+    patience: Annotated[float, Field(ge=1)] = PATIENCE_SECONDS
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -64,12 +71,17 @@ class PlaceSettings(Frozen):
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory of this host."""
+    """A directory of this host.
+
+    Attributes:
+        patience: see `PlaceSettings`.
+    """
 
     path: Path
+    patience: float = field(default=PATIENCE_SECONDS, compare=False)
 
     def __truediv__(self, name: str) -> Directory:
-        return Directory(self.path / name)
+        return replace(self, path=self.path / name)
 
     def __str__(self) -> str:
         return str(self.path)
@@ -83,6 +95,7 @@ class Bucket:
         prefix: without slashes at its ends; empty for the whole bucket.
         ca: absolute path.
         name: settings table it comes from, for messages.
+        patience: see `PlaceSettings`.
     """
 
     bucket: str
@@ -93,6 +106,7 @@ class Bucket:
     access_key: SecretRef
     secret_key: SecretRef
     name: str
+    patience: float = field(default=PATIENCE_SECONDS, compare=False)
 
     def __truediv__(self, name: str) -> Bucket:
         return replace(self, prefix=f"{self.prefix}/{name}".strip("/"))
@@ -102,6 +116,12 @@ class Bucket:
 
 
 Place = Directory | Bucket
+
+
+def answer_seconds(patience: float) -> float:
+    """How long one request may go without a sign of life: three of them within the patience, in bounds."""
+    shortest, longest = _ANSWER_SECONDS
+    return min(longest, max(shortest, patience / _ATTEMPTS))
 
 
 def place_of(settings: PlaceSettings, name: str, base: Path) -> Place:
@@ -114,7 +134,7 @@ def place_of(settings: PlaceSettings, name: str, base: Path) -> Place:
     """
     match = _BUCKET.fullmatch(settings.location)
     if match is None:
-        return Directory(Path(os.path.normpath(base / Path(settings.location).expanduser())))
+        return Directory(Path(os.path.normpath(base / Path(settings.location).expanduser())), settings.patience)
     assert settings.endpoint and settings.access_key and settings.secret_key  # noqa: S101 - the model insists
     return Bucket(
         bucket=match["bucket"],
@@ -125,4 +145,5 @@ def place_of(settings: PlaceSettings, name: str, base: Path) -> Place:
         access_key=settings.access_key,
         secret_key=settings.secret_key,
         name=name,
+        patience=settings.patience,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Dump, Export, Files, Frozen, Source, Sqlite
+from backup_orchestration.core.sources import Frozen, Source
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -44,10 +44,12 @@ class Probe(Frozen):
     Attributes:
         name: as `homelab backup policies` lists it, e.g. `files`.
         options: checked by the probe itself when the policies are loaded.
+        timeout: how long it may take, in seconds; then it is stopped, and the test proves nothing.
     """
 
     name: Name
     options: Mapping[str, Any] = Field(default_factory=dict)
+    timeout: Annotated[float, Field(gt=0)] = 6 * 3600.0
 
 
 def _probes(value: object) -> object:
@@ -82,7 +84,7 @@ class BackupPolicy(Frozen):
 
     Attributes:
         target: `<service>/<name>`, lower case letters, digits and dashes.
-        source: `Files`, `Sqlite`, `Dump` or `Export`.
+        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres` or `PgDump`.
         description: for people.
         provider: name of the provider.
         destination: name of a destination in the settings.
@@ -141,8 +143,15 @@ class BackupPolicy(Frozen):
         return tuple((always | declared).values())
 
 
-def _probes_of(source: Files | Sqlite | Dump | Export) -> tuple[str, ...]:
-    return ("files", "sqlite") if isinstance(source, Sqlite) else ("files",)
+_PROBES = {
+    "sqlite": ("files", "sqlite"),
+    "postgres": ("sql", "amcheck", "checksums"),
+    "pg_dump": ("files", "sql"),
+}
+
+
+def _probes_of(source: Source) -> tuple[str, ...]:
+    return _PROBES.get(source.kind, ("files",))
 
 
 @runtime_checkable

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -27,6 +29,16 @@ def is_alive(name: str) -> bool:
     return pid.isdigit() and boot == _boot() and _start_of(int(pid)) == start
 
 
+def program_of(pid: int) -> str:
+    """Name of the program that runs as this process, cut to 15 characters; empty when it is gone."""
+    if not _start_of(pid):
+        return ""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def pid_of(name: str) -> int:
     """Its process id."""
     return int(name.split("/")[1])
@@ -34,26 +46,55 @@ def pid_of(name: str) -> int:
 
 def stop_sessions(names: Sequence[str], seconds: float) -> None:
     """End processes that lead a session of their own, with everything in it: SIGTERM, a wait, SIGKILL."""
+    end_sessions([pid_of(name) for name in names if name], seconds)
+
+
+def end_sessions(leaders: Iterable[int], seconds: float) -> None:
+    """As `stop_sessions`, for leaders that nobody has collected yet: their process ids are theirs."""
+    sessions = set(leaders)
     for number in (signal.SIGTERM, signal.SIGKILL):
-        leaders = [pid_of(name) for name in names if name]
-        for pid in leaders:
-            try:
-                os.killpg(pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue
         deadline = time.monotonic() + seconds
-        while any(_session_lives(pid) for pid in leaders) and time.monotonic() < deadline:
+        sent: set[int] = set()
+        while (members := _members(sessions)) and time.monotonic() < deadline:
+            for pid in set(members) - sent:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, number)
+            sent.update(members)
             time.sleep(_POLL_SECONDS)
 
 
-def _session_lives(leader: int) -> bool:
-    """Whether any process of this session is left; the leader may be gone before its children."""
+def kill_inside(directory: Path, seconds: float) -> None:
+    """Kill what works inside a directory, in whatever session: a server's children lead sessions of their own.
+
+    Processes of other users are let be; they could not have been started here.
+    """
+    directory, deadline = directory.resolve(), time.monotonic() + seconds
+    while (found := _inside(directory)) and time.monotonic() < deadline:
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_POLL_SECONDS)
+
+
+def _inside(directory: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        # Who may not look may not kill either; and who has just ended has no directory any more.
+        with suppress(OSError):
+            if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(directory):
+                found.append(int(entry.name))
+    return found
+
+
+def _members(leaders: AbstractSet[int]) -> list[int]:
+    """Every process of these sessions; a leader may be gone before its children."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             fields = _fields(int(entry.name))
-            if fields and fields[0] not in "ZX" and fields[3] == str(leader):
-                return True
-    return False
+            if fields and fields[0] not in "ZX" and int(fields[3]) in leaders:
+                found.append(int(entry.name))
+    return found
 
 
 def _boot() -> str:

@@ -1,4 +1,8 @@
-"""Cron expressions: what is valid, and how far apart their slots can be."""
+"""Cron expressions: what is valid, and how far apart their slots can be.
+
+croniter is imported when it is needed: it starts the program `file` then, which inherits what is not hidden by
+`core.secrets.hide` yet.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
-
-from croniter import CroniterBadDateError, croniter
 
 # Days are walked from a fixed date, so that the answer does not depend on the day it is asked. Every weekday, month
 # end and leap day comes in this span; a cron of some weekdays of one month can wait a week longer in another year.
@@ -21,6 +23,8 @@ _RANDOM = re.compile(r"[rhRH](?![A-Za-z])")  # croniter would choose anew each t
 
 def check_cron(expression: str) -> str:
     """Return the expression if it is a five-field cron; raise ValueError naming what is wrong with it."""
+    from croniter import CroniterBadDateError, croniter
+
     if len(expression.split()) != 5:
         raise ValueError(f"{expression!r} is not a cron of five fields, e.g. '0 2 * * *'")
     if any(_RANDOM.match(field) for field in expression.split()):
@@ -50,6 +54,8 @@ def longest_gap(expression: str) -> timedelta:
     Worked out from the slots of a day and from the days, so that a cron of every minute is no dearer than a nightly.
     Daylight saving is left out: it moves a slot by an hour at most, which the RPO's margin covers.
     """
+    from croniter import croniter
+
     fields = croniter.expand(expression)[0]
     minutes, hours = _values(fields[0], 60), _values(fields[1], 24)
     times = sorted(timedelta(hours=hour, minutes=minute) for hour in hours for minute in minutes)
@@ -63,6 +69,8 @@ def _values(field: Sequence[int | str], size: int) -> list[int]:
 
 def _longest_days(day: str, month: str, weekday: str) -> timedelta:
     """Longest time between the midnights of two neighbouring days that match."""
+    from croniter import croniter
+
     if {day, month, weekday} <= {"*", "?"}:
         return _DAY
     slots = croniter(f"0 0 {day} {month} {weekday}", _START - _DAY)

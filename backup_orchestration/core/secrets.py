@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Self
@@ -16,6 +17,7 @@ from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.sources import Frozen, tuple_of
 
 _COMMAND_SECONDS = 30.0
+_HIDDEN = "homelab-hidden:"
 
 
 def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -55,13 +57,22 @@ class Secrets:
         directory: the secrets directory, for `name`.
         environment: where `env` is looked up.
         runtime: private directory for the files that children read.
+        hidden: environment variables that are secrets themselves; the commands of other secrets do not inherit them.
     """
 
-    def __init__(self, base: Path, directory: Path, environment: Mapping[str, str], runtime: Path) -> None:
+    def __init__(
+        self,
+        base: Path,
+        directory: Path,
+        environment: Mapping[str, str],
+        runtime: Path,
+        hidden: Collection[str] = (),
+    ) -> None:
         self._base = base
         self._directory = directory
         self._environment = environment
         self._runtime = runtime
+        self._inherited = {name: value for name, value in environment.items() if name not in hidden}
 
     def value(self, ref: SecretRef, what: str) -> str:
         """The secret, without surrounding white space.
@@ -116,17 +127,36 @@ class Secrets:
 
     def _from_environment_or_command(self, ref: SecretRef, what: str) -> str:
         if ref.command is not None:
-            return _run(ref.command, self._environment, what)
+            return _run(ref.command, self._inherited, what)
         assert ref.env is not None  # noqa: S101 - the model holds exactly one
         if indirect := self._environment.get(f"{ref.env}_COMMAND"):
-            return _run(("/bin/sh", "-c", indirect), self._environment, what)
+            return _run(("/bin/sh", "-c", indirect), self._inherited, what)
         value = self._environment.get(ref.env)
         if value is None:
             raise SecretError(
                 f"{what}: the environment variable {ref.env} is not set",
                 remedy=f"set {ref.env}, {ref.env}_FILE or {ref.env}_COMMAND",
             )
-        return value
+        return _read(Path(value.removeprefix(_HIDDEN)), what) if value.startswith(_HIDDEN) else value
+
+
+def hide(names: Collection[str]) -> None:
+    """Take secrets out of this process's environment: any library may start a program, which would inherit them.
+
+    A file in memory holds each instead, which goes with this process. The variable names it from then on, for
+    processes of ours that are started later; those of the same user may open it.
+
+    Args:
+        names: environment variables that are secrets themselves.
+    """
+    for name in names:
+        value = os.environ.get(name, "")
+        if value and not value.startswith(_HIDDEN):
+            # Without MFD_CLOEXEC: `run --schedule` becomes Dagster's daemon, and stays the process that holds it.
+            handle = os.memfd_create(name, 0)
+            with os.fdopen(os.dup(handle), "wb") as file:
+                file.write(os.fsencode(value))
+            os.environ[name] = f"{_HIDDEN}/proc/{os.getpid()}/fd/{handle}"
 
 
 def describe(ref: SecretRef) -> str:
@@ -151,7 +181,7 @@ def _read(path: Path, what: str) -> str:
 
 
 def _run(argv: Sequence[str], environment: Mapping[str, str], what: str) -> str:
-    """Run a secret's command with the environment of this process: password managers need their agents."""
+    """Run a secret's command with nearly all of this process's environment: password managers need their agents."""
     command = commands.Command(argv=tuple(argv), env=dict(environment), timeout=_COMMAND_SECONDS, secret=True)
     try:
         done = commands.run(command)

@@ -53,9 +53,10 @@ def snapshot_key(taken_at: datetime, snapshot_id: str) -> str:
 
     Args:
         taken_at: start of the capture; any time zone, never naive.
-        snapshot_id: the tool's id; its first eight characters are used.
+        snapshot_id: the tool's id; of what stands behind its last dash, the first eight characters are used. Where a
+            tool writes dates into ids, e.g. `20261123-020003F`, what is in front of the dash is shared by a whole day.
     """
-    return f"{taken_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{snapshot_id[:8]}"
+    return f"{taken_at.astimezone(UTC):%Y%m%dT%H%M%SZ}-{snapshot_id.rpartition('-')[2][:8]}"
 
 
 def rfc3339(moment: datetime | None) -> str | None:

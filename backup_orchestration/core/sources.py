@@ -1,4 +1,4 @@
-"""What a policy protects: a directory tree, an SQLite database, or what a command prints or writes.
+"""What a policy protects: a directory tree, a database, or what a command prints or writes.
 
 A source only says where the data is. How it is captured is `providers/capture.py`.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -55,7 +56,32 @@ def _exclusion(pattern: str) -> str:
 Exclusion = Annotated[str, AfterValidator(_exclusion)]
 
 
-class Files(Frozen):
+class BaseSource(Frozen):
+    """What all sources have in common.
+
+    Attributes:
+        has_manifest: a manifest is stored with it, which also holds what probes want remembered.
+    """
+
+    has_manifest: ClassVar[bool] = True
+
+    @property
+    def canary_database(self) -> str | None:
+        """The database of its own server that holds what probes want remembered, see `core.canary`."""
+        return None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What it reads on this host, as far as that is known."""
+        return ()
+
+    @property
+    def summary(self) -> str:
+        """For people: where the data is."""
+        return ", ".join(map(str, self.paths))
+
+
+class Files(BaseSource):
     """A file or a directory tree, captured in place.
 
     Attributes:
@@ -75,6 +101,11 @@ class Files(Frozen):
                 raise ValueError(f"exclude: a pattern matches {str(part)!r} and would leave nothing of {self.path}")
         return self
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.path,)
+
     def excludes(self, path: PurePosixPath) -> bool:
         """Whether this path itself is excluded (its parents are the caller's walk)."""
         return any(
@@ -83,7 +114,7 @@ class Files(Frozen):
         )
 
 
-class Sqlite(Frozen):
+class Sqlite(BaseSource):
     """One SQLite database, captured through SQLite's backup API, also while it is written.
 
     Attributes:
@@ -93,8 +124,13 @@ class Sqlite(Frozen):
     kind: Literal["sqlite"] = "sqlite"
     path: AbsolutePath
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.path,)
 
-class Dump(Frozen):
+
+class Dump(BaseSource):
     """What a command prints, e.g. a database dump. The command failing, or printing nothing, is a failure.
 
     Attributes:
@@ -102,12 +138,18 @@ class Dump(Frozen):
         filename: name of the file the output is stored as.
     """
 
+    has_manifest: ClassVar[bool] = False
     kind: Literal["dump"] = "dump"
     command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     filename: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return " ".join(self.command)
 
-class Export(Frozen):
+
+class Export(BaseSource):
     """What a command writes into the directory it is started in, e.g. by asking a service's API for a dump.
 
     Attributes:
@@ -120,5 +162,91 @@ class Export(Frozen):
     command: Annotated[tuple[str, ...], BeforeValidator(tuple_of), Field(min_length=1)]
     timeout: Annotated[float, Field(gt=0)] = 3600.0
 
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return " ".join(self.command)
 
-Source = Annotated[Files | Sqlite | Dump | Export, Field(discriminator="kind")]
+
+class Postgres(BaseSource):
+    """A whole PostgreSQL cluster, backed up physically while it runs.
+
+    Attributes:
+        data: absolute path of its data directory; who owns it, runs the backup.
+        socket: absolute path of the directory of its Unix socket.
+        port: that names the socket.
+        user: role to connect as; a superuser.
+        backup: `full`, or `diff` or `incr`: what changed since the last full, or since the last backup of any kind.
+        full_every: with `diff` and `incr`, how old the last full may be before another one is taken.
+    """
+
+    has_manifest: ClassVar[bool] = False
+    kind: Literal["postgres"] = "postgres"
+    data: AbsolutePath
+    socket: AbsolutePath = Path("/var/run/postgresql")
+    port: Annotated[int, Field(gt=0, lt=65536)] = 5432
+    user: str = "postgres"
+    backup: Literal["full", "diff", "incr"] = "full"
+    full_every: timedelta = timedelta(days=7)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """See `BaseSource`."""
+        return (self.data,)
+
+    @property
+    def canary_database(self) -> str | None:
+        """See `BaseSource`."""
+        return "postgres"
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(r"/[^,\s]*|[A-Za-z0-9][A-Za-z0-9.:_-]*", value):
+        raise ValueError(f"{value!r} is neither a host name nor the absolute path of a socket's directory")
+    return value
+
+
+def _dump_option(value: str) -> str:
+    if not re.fullmatch(r"--((exclude|no)-[a-z-]+|compress|lock-wait-timeout)(=.*)?", value):
+        raise ValueError(f"{value!r}: only --exclude-…, --no-…, --compress=… and --lock-wait-timeout=… can be given")
+    return value
+
+
+class PgDump(BaseSource):
+    """One PostgreSQL database, as pg_dump prints it in its custom format.
+
+    Attributes:
+        database: its name.
+        host: name of its host, or absolute path of the directory of its Unix socket.
+        port: of the server.
+        user: role to connect as. It must be able to read everything, and to make the schema `homelab` in the database.
+        passfile: absolute path of a password file of libpq's (`host:port:database:user:password`), mode 0600.
+        options: further options of pg_dump, e.g. `--exclude-table-data=audit.*`.
+    """
+
+    has_manifest: ClassVar[bool] = False
+    kind: Literal["pg_dump"] = "pg_dump"
+    database: Annotated[str, Field(pattern=r"^[^\x00-\x1f]*[^\x00-\x1f.-][^\x00-\x1f]*$", max_length=63)]
+    host: Annotated[str, AfterValidator(_host)] = "/var/run/postgresql"
+    port: Annotated[int, Field(gt=0, lt=65536)] = 5432
+    user: Annotated[str, Field(min_length=1)] = "postgres"
+    passfile: AbsolutePath | None = None
+    options: Annotated[tuple[Annotated[str, AfterValidator(_dump_option)], ...], BeforeValidator(tuple_of)] = ()
+
+    @property
+    def filename(self) -> str:
+        """Name of the file that it is stored as."""
+        return re.sub(r"[^A-Za-z0-9._-]", "_", self.database).lstrip(".-") + ".dump"
+
+    @property
+    def canary_database(self) -> str | None:
+        """See `BaseSource`."""
+        return self.database
+
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return f"database {self.database} at {self.host}, port {self.port}"
+
+
+Source = Annotated[Files | Sqlite | Dump | Export | Postgres | PgDump, Field(discriminator="kind")]

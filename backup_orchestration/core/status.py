@@ -110,12 +110,16 @@ class _Test:
 
 
 def _last_tests(snapshots: Sequence[Snapshot], ledger: Ledger) -> dict[str, _Test]:
-    """The last restore test of each listed snapshot; it must name this very snapshot and repository."""
+    """The last restore test of each listed snapshot; it must name this very snapshot and repository.
+
+    A pass at a later moment proves nothing about the snapshot as it was taken: what was missing then may have been
+    written since. A failure counts, whatever the moment.
+    """
     listed = {item.key: item for item in snapshots}
     tests: dict[str, _Test] = {}
     for record in ledger.records:
         snapshot = listed.get(record.snapshot_key)
-        if snapshot is not None and _is_about(record, snapshot):
+        if snapshot is not None and _is_about(record, snapshot) and not (record.at and record.passed):
             tests[snapshot.key] = _Test(record.sequence, record.passed, record)
     for item in ledger.lost:
         # A deleted record of a failed test does not make the snapshot good again; one of a passed test is none.

@@ -20,6 +20,7 @@ from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.places import Bucket
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.devlab import lab
+from backup_orchestration.devlab.parts import environment
 from backup_orchestration.devlab.paths import DevlabPaths, devlab_of
 from backup_orchestration.homelab.load import load
 from backup_orchestration.operations.status import judge
@@ -36,7 +37,7 @@ def play(directory: Path) -> int:
         HomelabError: something did not go as it must.
     """
     stage = _Stage(devlab_of(directory))
-    stage.title("An example lab: an S3 store, and stand-ins for four services, three of them written all the while")
+    stage.title("An example lab: an S3 store, Radicale, and stand-ins for four services")
     lab.up(stage.paths, click.echo)
     _prove(stage)
     newest, pack = _damage(stage)
@@ -80,7 +81,7 @@ def _damage(stage: _Stage) -> tuple[str, Path]:
 
 def _mend(stage: _Stage, newest: str, pack: Path) -> None:
     stage.title("Mend the repository, take a snapshot that reads everything anew, and prove it")
-    stage.restic("repair", "packs", pack.name)
+    stage.restic("repair", "packs", pack.name, "--retry-lock", "10m")  # the daemon may be testing the older one
     stage.homelab("backup", "run", "--target", _VICTIM, "--reread", expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, "--snapshot", newest, expect=0)
@@ -101,7 +102,7 @@ class _Stage:
         """Run a command of ours, print it and what it says, and insist on its exit code."""
         click.secho(f"$ homelab {' '.join(arguments)}", fg="cyan")
         argv = [sys.executable, "-m", "backup_orchestration.cli.main", *arguments]
-        done = run(Command(argv, _SECONDS, lab.environment(self.paths), self.paths.home), on_stderr=click.echo)
+        done = run(Command(argv, _SECONDS, environment(self.paths), self.paths.home), on_stderr=click.echo)
         click.echo(done.stdout)
         click.secho(f"(exit code {done.returncode})", dim=True)
         if done.returncode != expect:

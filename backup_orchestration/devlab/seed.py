@@ -1,4 +1,4 @@
-"""Makes the services' first data, once. Every one of them is a stand-in: none of the real services runs here."""
+"""Makes the services' first data, once. All but Radicale are stand-ins: none of the real ones runs here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.private_files import private_directory, write_atomically
+from backup_orchestration.devlab import radicale
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.probes.git import GIT
 
@@ -31,7 +32,13 @@ CREATE TABLE annotation (id INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, text TE
 
 def seed(services: Path) -> None:
     """Make what is missing; what is there is left as it is."""
-    makers = {"certs": _certs, "grafana": _grafana, "gitlab": _gitlab, "meilisearch": _meilisearch}
+    makers = {
+        "certs": _certs,
+        "grafana": _grafana,
+        "gitlab": _gitlab,
+        "meilisearch": _meilisearch,
+        "radicale": radicale.seed,
+    }
     for name, make in makers.items():
         if not (services / name).exists():
             make(private_directory(services / name))

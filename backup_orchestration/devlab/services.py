@@ -1,6 +1,6 @@
-"""The process that plays the services: it writes to each of them all the while, and answers as Meilisearch.
+"""The process that plays the services and their users: it writes to each all the while, and answers as Meilisearch.
 
-python -m backup_orchestration.devlab.services HOME PORT
+python -m backup_orchestration.devlab.services HOME PORT RADICALE_PORT
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import signal
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from threading import Event, Thread
 from types import FrameType
 
+from backup_orchestration.core.errors import PostgresError
+from backup_orchestration.devlab import postgres, radicale
 from backup_orchestration.devlab.meilisearch import StandIn
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import REPOSITORIES, push
@@ -22,7 +24,7 @@ from backup_orchestration.devlab.seed import REPOSITORIES, push
 _PAUSE_SECONDS = 1.0
 
 
-def main(home: Path, port: int) -> None:
+def main(home: Path, port: int, radicale_port: int) -> None:
     """Play until SIGTERM."""
     paths = DevlabPaths(home)
     stop = Event()
@@ -34,10 +36,15 @@ def main(home: Path, port: int) -> None:
     key = (paths.secrets / "meilisearch-key").read_text(encoding="utf-8").strip()
     meilisearch = StandIn(port, paths.services / "meilisearch", key)
     Thread(target=meilisearch.serve_forever, daemon=True).start()
+    calendar = radicale.Writer(paths.services / "radicale", f"http://127.0.0.1:{radicale_port}")
+    database = postgres.server(paths)
     while not stop.wait(_PAUSE_SECONDS):
         _annotate(paths.services / "grafana" / "grafana.db")
         meilisearch.add(random.choice(("books", "films")))  # noqa: S311 - no secret hangs on it
         name = random.choice(REPOSITORIES)  # noqa: S311
+        with suppress(OSError, PostgresError):  # one of them was stopped; the others go on
+            calendar.add()
+            postgres.write(database)
         push(paths.services / "gitlab" / "repositories" / name, "main", f"{time.time()}\n" * 20)
     meilisearch.shutdown()
 
@@ -48,4 +55,4 @@ def _annotate(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

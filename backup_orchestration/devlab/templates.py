@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from backup_orchestration.core.private_files import write_atomically
+from backup_orchestration.devlab import postgres, radicale
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import HOST_NAMES
 
@@ -19,7 +20,13 @@ secret_key = {{ file = "secrets/secret-key" }}
 
 _SETTINGS = """\
 # Settings of the example lab, written by `homelab devlab up`, which later changes the ports in it and nothing else.
-contributors = ["./services.py:certs", "./services.py:gitlab", "./services.py:grafana", "./services.py:meilisearch"]
+contributors = [
+    "./services.py:certs",
+    "./services.py:gitlab",
+    "./services.py:grafana",
+    "./services.py:meilisearch",
+    "./services.py:radicale",
+]
 home = "."
 
 [destinations.default]
@@ -32,20 +39,34 @@ location = "s3://backups/evidence"
 """
 
 _SERVICES = '''\
-"""The services of the example lab. None of the real ones runs here: all are stand-ins."""
+"""The services of the example lab. Radicale is the real one; the others are stand-ins."""
 
+import sys
 from pathlib import Path
 
+from backup_orchestration import Postgres
 from backup_orchestration.contributors.certs import Certs
 from backup_orchestration.contributors.gitlab import GitLab
 from backup_orchestration.contributors.grafana import Grafana
 from backup_orchestration.contributors.meilisearch import Meilisearch
+from backup_orchestration.contributors.radicale import Radicale
 
 HERE = Path(__file__).parent
 SERVICES = HERE / "services"
 
 certs = Certs(SERVICES / "certs", {hosts!r}, stand_in=True)
-gitlab = GitLab(SERVICES / "gitlab/config", SERVICES / "gitlab/repositories", stand_in=True)
+gitlab = GitLab(
+    SERVICES / "gitlab/config",
+    SERVICES / "gitlab/repositories",
+    database=Postgres(data=SERVICES / "gitlab/postgres", socket={socket!r}),
+    # A stand-in for GitLab's API; the real one needs the whole of GitLab.
+    api=(
+        *(sys.executable, "-P", "-m", "backup_orchestration.devlab.gitlab_api"),
+        *("{{port}}", "{{database_programs}}", "{{socket}}", "{{database_port}}", "{{database_user}}"),
+    ),
+    token=HERE / "secrets/gitlab-token",
+    stand_in=True,
+)
 grafana = Grafana(SERVICES / "grafana/grafana.db", min_rows={{"dashboard": 12}}, stand_in=True)
 meilisearch = Meilisearch(
     "http://127.0.0.1:{port}",
@@ -53,6 +74,7 @@ meilisearch = Meilisearch(
     key_file=HERE / "secrets/meilisearch-key",
     stand_in=True,
 )
+radicale = Radicale(SERVICES / "radicale", {event!r}, contains={summary!r})
 '''
 
 
@@ -60,7 +82,13 @@ def write(paths: DevlabPaths, ports: Mapping[str, int]) -> None:
     """Write what is missing; in what is there, and may have been edited, only the ports are brought up to date."""
     store = _STORE.format(port=ports["store"])
     _write(paths.settings, _SETTINGS.format(store=store), "https://localhost:", ports["store"])
-    services = _SERVICES.format(hosts=HOST_NAMES, port=ports["services"])
+    services = _SERVICES.format(
+        hosts=HOST_NAMES,
+        port=ports["services"],
+        socket=str(postgres.socket(paths)),
+        event=radicale.EVENT,
+        summary=radicale.SUMMARY,
+    )
     _write(paths.home / "services.py", services, "http://127.0.0.1:", ports["services"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from inspect import isclass
+from itertools import product
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
@@ -15,7 +16,6 @@ from backup_orchestration.core.places import Directory, Place, PlaceSettings
 from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe
 from backup_orchestration.core.secrets import SecretRef, Secrets
 from backup_orchestration.core.settings import Settings, explain
-from backup_orchestration.core.sources import Dump, Export
 from backup_orchestration.homelab import plugins
 from backup_orchestration.homelab.plugins import Found
 from backup_orchestration.probes.base import ProbeKind
@@ -99,11 +99,8 @@ def refuse_overlaps(
                 remedy="rename one of the two",
             )
         taken[location] = slugs[policy.slug] = target
-        if isinstance(policy.source, Dump | Export):
-            continue
-        source = policy.source.path
         inside: dict[str, Place] = {"its repository": location, "`home`": Directory(home), "the evidence": evidence}
-        for what, place in inside.items():
+        for source, (what, place) in product(policy.source.paths, inside.items()):
             path = place.path if isinstance(place, Directory) else None
             if path is not None and _resolved(path).is_relative_to(_resolved(source)) and not _excluded(policy, path):
                 raise PolicyError(

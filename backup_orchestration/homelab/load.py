@@ -14,8 +14,11 @@ from backup_orchestration.core.errors import UnknownTargetError
 from backup_orchestration.core.evidence import EvidenceStore
 from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
-from backup_orchestration.core.secrets import Secrets
+from backup_orchestration.core.postgres import POSTGRES
+from backup_orchestration.core.secrets import Secrets, hide
 from backup_orchestration.core.settings import Settings
+from backup_orchestration.core.sources import Postgres
+from backup_orchestration.core.tools import Requirement
 from backup_orchestration.homelab import checks
 from backup_orchestration.homelab.plugins import Found
 from backup_orchestration.probes.base import ProbeKind
@@ -83,6 +86,16 @@ class Homelab:
         """The provider that a policy names."""
         return self.providers[policy.provider].part
 
+    def tools(self) -> list[Requirement]:
+        """What must be installed for the policies: for their providers, probes and sources; by name."""
+        needed: set[Requirement] = set()
+        for found in self.policies.values():
+            policy = found.part
+            needed.update(self.provider(policy).tools)
+            needed.update(*(self.probes[probe.name].part.tools for probe in policy.probes))
+            needed.update([POSTGRES] if isinstance(policy.source, Postgres) else [])
+        return sorted(needed, key=lambda item: item.name)
+
     def repository(self, target: str) -> Repository:
         """The repository of a target; opening it touches nothing."""
         policy = self.policy(target)
@@ -90,6 +103,8 @@ class Homelab:
             secrets=self.secrets,
             staging=self.home / "staging" / policy.slug,
             cache=self.home / "cache" / policy.provider,
+            home=self.home,
+            state=self.home / "state" / policy.slug,
             now=self.now,
         )
         return self.provider(policy).open(policy, self.destinations[policy.destination], around)
@@ -109,7 +124,8 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
 
     Args:
         path: of the settings file; default: found by the rule of `core.settings.find`.
-        environment: where secrets given by `env` are looked up; default: this process's.
+        environment: where secrets given by `env` are looked up; default: this process's, in which they are hidden
+            from then on.
 
     Raises:
         SettingsError, PolicyError: something is wrong with the settings or a contributor.
@@ -124,7 +140,10 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         for name, item in settings.destinations.items()
     }
     evidence = place_of(settings.evidence, f"{file}: evidence", base)
-    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run")
+    hidden = {ref.env for ref in checks.secret_refs(settings).values() if ref.env is not None}
+    if environment is None:
+        hide(hidden)
+    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run", hidden)
     checks.refuse_missing_secrets(file, settings, secrets)
     checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)
     providers = checks.providers(settings, file)

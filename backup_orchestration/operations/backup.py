@@ -12,6 +12,7 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.providers.base import BackupSpec
+from backup_orchestration.throwaway.process import reap
 
 # A backup waits for the one before it; a whole night is the longest that makes sense.
 LOCK_SECONDS = 8 * 3600.0
@@ -57,6 +58,7 @@ def backup(
     """
     policy = homelab.policy(target)
     repository = homelab.repository(target)
+    reap(homelab.home / "labs")  # what a killed restore test left is a copy of the data, in clear
     existed = existed or bool(homelab.evidence().ledger(target, policy.destination).records)
 
     def waiting() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
@@ -54,5 +54,5 @@ def _post(url: str, body: bytes) -> bool:
     try:
         with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310 - checked above
             return 200 <= int(answer.status) < 300
-    except (urllib.error.URLError, OSError, ValueError):
+    except (OSError, ValueError, http.client.HTTPException):  # the last of a URL or an answer that is no HTTP
         return False

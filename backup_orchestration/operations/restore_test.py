@@ -15,6 +15,8 @@ from importlib.metadata import version
 
 from backup_orchestration.core import tools
 from backup_orchestration.core.errors import (
+    HomelabError,
+    PostgresError,
     ProbeFailedError,
     RestoreFailedError,
     RestoreTestFailedError,
@@ -26,17 +28,29 @@ from backup_orchestration.core.policy import Probe
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.time_limit import time_limit
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.lab import Live, started
 from backup_orchestration.probes.base import Restored
 from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
-from backup_orchestration.throwaway.process import process_lab, reap
+from backup_orchestration.throwaway.process import ProcessLab, process_lab, reap
+from backup_orchestration.throwaway.restored_cluster import START
 
 _RESTORE = "restore"
 _EVIDENCE_LOCK_SECONDS = 300.0
 _REASON_CHARACTERS = 1000
 
 
-def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress: Progress = silent) -> Evidence:
+def restore_test(
+    homelab: Homelab,
+    target: str,
+    key: str,
+    run_id: str,
+    progress: Progress = silent,
+    *,
+    listed: Sequence[Snapshot] | None = None,
+    at: datetime | None = None,
+) -> Evidence:
     """Test one snapshot, always, also when evidence exists.
 
     Args:
@@ -45,6 +59,9 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
         key: snapshot key.
         run_id: of the run that does the test.
         progress: told of every step.
+        listed: what the repository has just listed; default: it is asked.
+        at: restore to this moment after the snapshot, which `Repository.covering` gave for it; the evidence says so,
+            and proves nothing about the snapshot itself when it passed.
 
     Returns:
         The evidence as it was stored; `passed` says what the data is worth.
@@ -54,17 +71,16 @@ def restore_test(homelab: Homelab, target: str, key: str, run_id: str, progress:
         HomelabError: the test could not be carried out; there is no evidence.
     """
     repository = homelab.repository(target)
-    snapshot = find_snapshot(repository, target, key)
-    return _test(homelab, repository, snapshot, run_id, progress)
+    snapshot = find_snapshot(repository.snapshots() if listed is None else listed, target, key)
+    return _test(homelab, repository, snapshot, run_id, progress, at)
 
 
-def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
+def find_snapshot(listed: Sequence[Snapshot], target: str, key: str) -> Snapshot:
     """The listed snapshot with this key.
 
     Raises:
         UnknownSnapshotError: there is none.
     """
-    listed = repository.snapshots()
     for snapshot in listed:
         if snapshot.key == key:
             return snapshot
@@ -74,43 +90,75 @@ def find_snapshot(repository: Repository, target: str, key: str) -> Snapshot:
     )
 
 
-def _test(homelab: Homelab, repository: Repository, snapshot: Snapshot, run_id: str, progress: Progress) -> Evidence:
+def _test(
+    homelab: Homelab,
+    repository: Repository,
+    snapshot: Snapshot,
+    run_id: str,
+    progress: Progress,
+    at: datetime | None,
+) -> Evidence:
     labs = homelab.home / "labs"
     reap(labs)
-    started = homelab.now()
+    began = homelab.now()
     results: list[ProbeResult] = []
     report: RestoreReport | None = None
     with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
         clock = time.monotonic()
         try:
-            report = repository.restore(snapshot, RestoreSpec(lab.data, witnessed=True), progress)
+            spec = RestoreSpec(lab.data, witnessed=True, scratch=lab.root, at=at)
+            report = repository.restore(snapshot, spec, progress)
         except RestoreFailedError as error:
             results = [_failed(_RESTORE, error, time.monotonic() - clock)]
         else:
             results = [_restored(report)]
-            results += _probe_all(
-                homelab, Restored(report.root, homelab.policy(snapshot.target), snapshot, started), progress
-            )
-    evidence = _evidence(homelab, snapshot, run_id, started, results, report)
-    return _append(homelab, evidence)
+            restored = Restored(report.root, homelab.policy(snapshot.target), snapshot, began, at=at)
+            results += _probe_all(homelab, restored, lab, progress)
+    evidence = _evidence(homelab, snapshot, run_id, began, results, report)
+    return _append(homelab, evidence.model_copy(update={"at": at}))
 
 
-def _probe_all(homelab: Homelab, restored: Restored, progress: Progress) -> Sequence[ProbeResult]:
-    """Every probe runs, also after one has failed: a person wants to know all that is wrong."""
-    results = []
-    for probe in restored.policy.probes:
-        progress(Update(f"probe {probe.name}"))
-        results.append(_probe(homelab, restored, probe))
-    return results
+def _probe_all(homelab: Homelab, restored: Restored, lab: ProcessLab, progress: Progress) -> Sequence[ProbeResult]:
+    """Start what the data needs, run every probe, stop it, and run those that look at what was stopped.
+
+    Every probe runs, also after one has failed: a person wants to know all that is wrong. In declared order, those that
+    change the data last.
+    """
+    kinds = {probe.name: homelab.probes[probe.name].part for probe in restored.policy.probes}
+    declared = sorted(restored.policy.probes, key=lambda probe: kinds[probe.name].changes_data)
+    results: list[ProbeResult] = []
+    clock = time.monotonic()
+    try:
+        with started(restored, lab, progress) as live:
+            results += _started(live)
+            for probe in declared:
+                if not kinds[probe.name].after_stop:
+                    results.append(_probe(homelab, live.restored, probe, progress))
+            clock = time.monotonic()
+    except ProbeFailedError as error:
+        return [*results, _failed(error.probe, error, time.monotonic() - clock)]
+    return results + [_probe(homelab, restored, probe, progress) for probe in declared if kinds[probe.name].after_stop]
 
 
-def _probe(homelab: Homelab, restored: Restored, declared: Probe) -> ProbeResult:
+def _started(live: Live) -> Sequence[ProbeResult]:
+    if not live.summary:
+        return ()
+    return (ProbeResult(name=START, passed=True, summary=_text(live.summary), seconds=round(live.seconds, 3)),)
+
+
+def _probe(homelab: Homelab, restored: Restored, declared: Probe, progress: Progress) -> ProbeResult:
+    progress(Update(f"probe {declared.name}"))
     kind = homelab.probes[declared.name].part
     clock = time.monotonic()
     try:
-        found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
+        with time_limit(declared.timeout, f"probe {declared.name}"):
+            found = kind.check(restored, kind.options.model_validate(dict(declared.options)))
     except RestoreTestFailedError as error:
         return _failed(declared.name, error, time.monotonic() - clock)
+    except PostgresError as error:  # the server runs on what was restored
+        return _failed(declared.name, ProbeFailedError(error.message), time.monotonic() - clock)
+    except HomelabError:
+        raise  # no tool, no room, no time: that is not the data's fault
     except Exception as error:  # noqa: BLE001 - restored data may break a probe in any way; it has not passed
         wrapped = ProbeFailedError(f"{type(error).__name__}: {error}")
         return _failed(declared.name, wrapped, time.monotonic() - clock)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Protection, assess
@@ -23,11 +24,13 @@ class TargetStatus:
         target: full name.
         assessment: None when the repository or the evidence could not be read.
         error: why not; empty otherwise.
+        health: of what feeds the repository between backups, see `Repository.health`.
     """
 
     target: str
     assessment: Assessment | None
     error: str = ""
+    health: tuple[str, ...] = ()
 
     @property
     def protection(self) -> Protection:
@@ -37,11 +40,17 @@ class TargetStatus:
     @property
     def reason(self) -> str:
         """For people."""
-        return self.assessment.reason if self.assessment else self.error
+        known = self.assessment.reason if self.assessment else self.error
+        return "; ".join(filter(None, (known, *self.health)))
 
 
-def judge(homelab: Homelab, target: str) -> Assessment:
+def judge(homelab: Homelab, target: str, listed: Sequence[Snapshot] | None = None) -> Assessment:
     """Judge one target.
+
+    Args:
+        homelab: the installation.
+        target: full name.
+        listed: what its repository lists; default: it is asked.
 
     Raises:
         HomelabError: its repository or its evidence cannot be read.
@@ -51,7 +60,7 @@ def judge(homelab: Homelab, target: str) -> Assessment:
     missing = False
     snapshots: Sequence[Snapshot] = ()
     try:
-        snapshots = homelab.repository(target).snapshots()
+        snapshots = homelab.repository(target).snapshots() if listed is None else listed
     except RepositoryMissingError:
         missing = True
     found = assess(snapshots, ledger, policy.effective_rpo, homelab.now())
@@ -61,14 +70,47 @@ def judge(homelab: Homelab, target: str) -> Assessment:
     return found
 
 
+def recovery_point_after(homelab: Homelab, tested: Evidence, listed: Sequence[Snapshot]) -> Snapshot | None:
+    """The recovery point after a restore test.
+
+    What was restored whole a moment ago exists: where that is the recovery point, the repository is not asked again,
+    which costs half a second. Any other one may have vanished meanwhile.
+
+    Args:
+        homelab: the installation.
+        tested: the evidence of that test, as it was stored.
+        listed: what the repository listed before it.
+
+    Raises:
+        HomelabError: as `judge`.
+    """
+    if tested.passed:
+        point = judge(homelab, tested.target, listed).recovery_point
+        if point is not None and point.key == tested.snapshot_key:
+            return point
+    return judge(homelab, tested.target).recovery_point
+
+
 def status_of(homelab: Homelab, target: str) -> TargetStatus:
     """Judge one target; what cannot be read is said, not raised, so that the others are still shown."""
     try:
-        return TargetStatus(target, judge(homelab, target))
+        found = TargetStatus(target, judge(homelab, target))
     except HomelabError as error:
-        return TargetStatus(target, None, str(error))
+        found = TargetStatus(target, None, str(error))
     except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything
-        return TargetStatus(target, None, REDACTOR.clean(f"{type(error).__name__}: {error}"))
+        found = TargetStatus(target, None, _text(error))
+    return replace(found, health=_health(homelab, target))
+
+
+def _health(homelab: Homelab, target: str) -> tuple[str, ...]:
+    try:
+        return tuple(map(REDACTOR.clean, homelab.repository(target).health()))
+    except Exception as error:  # noqa: BLE001 - as above
+        return (_text(error),)
+
+
+def _text(error: Exception) -> str:
+    return REDACTOR.clean(f"{type(error).__name__}: {error}")
 
 
 def status(homelab: Homelab, targets: Sequence[str]) -> list[TargetStatus]:

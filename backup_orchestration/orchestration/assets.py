@@ -6,7 +6,7 @@ gitlab/postgres/recovery_point  external, with the RPO as freshness policy: nobo
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,14 +22,16 @@ from backup_orchestration.core.errors import (
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Update
-from backup_orchestration.core.redaction import REDACTOR
+from backup_orchestration.core.redaction import REDACTOR, harmless
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.status import recovery_point_after
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
-from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
+from backup_orchestration.orchestration.recovery_point import recompute_recovery_point, report_recovery_point
 from backup_orchestration.orchestration.resources import ProviderResource
+from backup_orchestration.orchestration.stale_runs import mark_run
 
 # A store that does not answer now may answer in a minute; an empty source stays empty.
 _PASSING = (StoreError, RepositoryUnreachableError)
@@ -38,7 +40,14 @@ _RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
 Assets = tuple[dg.AssetsDefinition, dg.AssetsDefinition, dg.AssetSpec]
 
 
-def assets_of(homelab: Homelab, target: str, listener: Listener, *, wish: Wish = NO_WISH) -> Assets:
+def assets_of(
+    homelab: Homelab,
+    target: str,
+    listener: Listener,
+    *,
+    wish: Wish = NO_WISH,
+    listed: Sequence[Snapshot] | None = None,
+) -> Assets:
     """Build the assets of one target.
 
     Args:
@@ -46,11 +55,12 @@ def assets_of(homelab: Homelab, target: str, listener: Listener, *, wish: Wish =
         target: full name.
         listener: hears of runs in this process.
         wish: what a person asked of backups besides.
+        listed: what the repository has just listed, for a restore test in this process; default: it is asked.
     """
     policy = homelab.policy(target)
     return (
         _backup_asset(homelab, policy, listener, wish=wish),
-        _verified_asset(homelab, policy, listener),
+        _verified_asset(homelab, policy, listener, listed),
         _recovery_point_asset(policy),
     )
 
@@ -81,6 +91,7 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         teller = _teller(context, listener, target)
         started = time.monotonic()
         with _reported(listener, target):
+            mark_run(context.instance, context.run)
             snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
@@ -90,7 +101,9 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
     return backup
 
 
-def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) -> dg.AssetsDefinition:
+def _verified_asset(
+    homelab: Homelab, policy: BackupPolicy, listener: Listener, listed: Sequence[Snapshot] | None
+) -> dg.AssetsDefinition:
     target = policy.target
     key = names.verified_key(target)
     spec = dg.AssetSpec(
@@ -118,14 +131,17 @@ def _verified_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener) 
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
         with _reported(listener, target):
-            teller = _teller(context, listener, target)
+            mark_run(context.instance, context.run)
+            teller, run_id = _teller(context, listener, target), context.run.run_id
             try:
-                evidence = provider.restore_test(target, context.partition_key, context.run.run_id, teller)
+                before = homelab.repository(target).snapshots() if listed is None else listed
+                evidence = provider.restore_test(target, context.partition_key, run_id, teller, listed=before)
             except (UnknownSnapshotError, RepositoryMissingError):
                 # What has vanished may have been the recovery point.
-                recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
+                recompute_recovery_point(homelab, context.instance, target, run_id)
                 raise
-            recompute_recovery_point(homelab, context.instance, target, context.run.run_id)
+            point = recovery_point_after(homelab, evidence, before)
+            report_recovery_point(context.instance, target, point, run_id)
             listener.tested(evidence)
         metadata = _evidence_metadata(evidence)
         yield dg.AssetCheckResult(
@@ -161,13 +177,15 @@ def _reported(listener: Listener, target: str) -> Iterator[None]:
     """Turn an error into a Dagster failure that holds no secret: neither its text nor its causes are stored raw."""
     try:
         yield
-    except HomelabError as error:
-        listener.failed(target, error)
-        raise dg.Failure(REDACTOR.clean(str(error)), allow_retries=isinstance(error, _PASSING)) from None
-    except Exception as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
-        wrapped = HomelabError(REDACTOR.clean(f"{type(error).__name__}: {error}"), remedy="this is a defect; report it")
-        listener.failed(target, wrapped)
-        raise dg.Failure(str(wrapped), allow_retries=False) from None
+    except dg.DagsterExecutionInterruptedError:
+        # Dagster would retry it: whoever terminates a run does not want it a minute later.
+        stopped = HomelabError("it was stopped, and does not count", remedy="run it again")
+        listener.failed(target, stopped)
+        raise dg.Failure(str(stopped), allow_retries=False) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
+        shown = harmless(error)
+        listener.failed(target, shown)
+        raise dg.Failure(str(shown), allow_retries=isinstance(shown, _PASSING)) from None
 
 
 def _teller(context: dg.AssetExecutionContext, listener: Listener, target: str) -> Callable[[Update], None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 
+from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
 from backup_orchestration.orchestration import names
@@ -23,6 +24,7 @@ def build_definitions(
     listener: Listener | None = None,
     *,
     wish: Wish = NO_WISH,
+    listed: Sequence[Snapshot] | None = None,
 ) -> dg.Definitions:
     """Build the graph.
 
@@ -31,11 +33,12 @@ def build_definitions(
         targets: only these; default all. A run in process needs its own target and no other.
         listener: hears of runs in this process.
         wish: what a person asked of backups besides.
+        listed: of one target: what its repository has just listed, for a restore test in this process.
     """
     chosen = list(homelab.policies) if targets is None else list(targets)
     assets: list[Any] = []
     for target in chosen:
-        assets += assets_of(homelab, target, listener or Listener(), wish=wish)
+        assets += assets_of(homelab, target, listener or Listener(), wish=wish, listed=listed)
     jobs: list[Any] = []
     schedules = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
+
 import dagster as dg
 
 from backup_orchestration.core.errors import HomelabError, RepositoryMissingError
+from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
@@ -26,28 +33,56 @@ def run_backup(
     return _execute(job, instance, target, listener, names.target_key(target))
 
 
-def run_restore_test(homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, listener: Listener) -> bool:
-    """Restore-test one snapshot; the listener hears of the evidence or of the error. Returns whether it passed."""
+def run_restore_test(
+    homelab: Homelab,
+    instance: dg.DagsterInstance,
+    target: str,
+    key: str,
+    listener: Listener,
+    *,
+    listed: Sequence[Snapshot] | None = None,
+) -> bool:
+    """Restore-test one snapshot; the listener hears of the evidence or of the error. Returns whether it passed.
+
+    `listed` is what the repository has just listed; without it, it is asked.
+    """
     instance.add_dynamic_partitions(names.partitions_name(target), [key])
-    definitions = build_definitions(homelab, [target], listener)
+    definitions = build_definitions(homelab, [target], listener, listed=listed)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
 
 
-def newest_key(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> str:
-    """Key of the newest snapshot. Where none is left, Dagster is told that the recovery point is gone as well.
+def test_moment(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, key: str, at: datetime, listener: Listener
+) -> bool:
+    """Restore-test a moment after a snapshot; the listener hears of the evidence. Returns whether it passed.
+
+    No Dagster run: it would paint the snapshot's partition green, of which a pass at a later moment proves nothing.
+
+    Raises:
+        HomelabError: the test could not be carried out.
+    """
+    progress = partial(listener.progress, target)
+    evidence = restore_test(homelab, target, key, secrets.token_hex(8), progress, at=at)
+    recompute_recovery_point(homelab, instance, target)
+    listener.tested(evidence)
+    return evidence.passed
+
+
+def list_snapshots(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> Sequence[Snapshot]:
+    """What there is to test, oldest first. Where nothing is left, Dagster is told that the recovery point is gone.
 
     Raises:
         HomelabError: there is none.
     """
     try:
-        newest = homelab.repository(target).latest()
+        listed = homelab.repository(target).snapshots()
     except RepositoryMissingError:
-        newest = None
-    if newest is None:
+        listed = ()
+    if not listed:
         recompute_recovery_point(homelab, instance, target)
         raise HomelabError("there is no snapshot to test", remedy=f"run `homelab backup run --target {target}`")
-    return newest.key
+    return listed
 
 
 def _execute(

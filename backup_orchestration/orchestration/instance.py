@@ -10,6 +10,10 @@ from pathlib import Path
 
 import dagster as dg
 
+# Opening any instance imports it, which takes half a second: here, once, before workers are forked.
+from dagster._core.storage import sqlite_storage  # noqa: F401
+
+from backup_orchestration.core.errors import StateError
 from backup_orchestration.core.private_files import private_directory, write_atomically
 from backup_orchestration.homelab.load import Homelab
 
@@ -26,10 +30,20 @@ def has_storage(homelab: Homelab) -> bool:
 
 
 def prepare_home(homelab: Homelab) -> Path:
-    """Make the home and its dagster.yaml if they are missing; returns the home."""
-    home = private_directory(dagster_home(homelab))
-    if not (home / "dagster.yaml").exists():
-        write_atomically(home / "dagster.yaml", files(__package__).joinpath("dagster.yaml").read_bytes())
+    """Make the home and its dagster.yaml if they are missing; returns the home.
+
+    Raises:
+        StateError: they cannot be made.
+    """
+    try:
+        home = private_directory(dagster_home(homelab))
+        if not (home / "dagster.yaml").exists():
+            write_atomically(home / "dagster.yaml", files(__package__).joinpath("dagster.yaml").read_bytes())
+    except OSError as error:
+        raise StateError(
+            f"{dagster_home(homelab)} cannot be written: {error.strerror}",
+            remedy="see its owner and mode, or set `home`",
+        ) from error
     return home
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,11 @@ class ProviderResource(dg.ConfigurableResource[Any]):
         """See `operations.backup`."""
         return backup(self.homelab(), target, run_id, progress, existed=existed, wish=wish)
 
-    def restore_test(self, target: str, key: str, run_id: str, progress: Progress) -> Evidence:
+    def restore_test(
+        self, target: str, key: str, run_id: str, progress: Progress, *, listed: Sequence[Snapshot]
+    ) -> Evidence:
         """See `operations.restore_test`."""
-        return restore_test(self.homelab(), target, key, run_id, progress)
+        return restore_test(self.homelab(), target, key, run_id, progress, listed=listed)
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:

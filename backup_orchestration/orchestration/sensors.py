@@ -1,4 +1,4 @@
-"""What follows from evidence: a second restore test after a failed one, and alerts."""
+"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,13 +7,16 @@ from functools import cache
 import dagster as dg
 
 from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.known import assess_known
 from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
+from backup_orchestration.orchestration.stale_runs import fail_stale_runs
 
 Store = Callable[[], EvidenceStore]
 
@@ -23,7 +26,7 @@ _INTERVAL_SECONDS = 30
 def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
     """All sensors of an installation. They live as long as the code server, so what they have read is remembered."""
     store = cache(lambda: homelab.evidence(remember=True))
-    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store)]
+    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store), _dead_runs()]
 
 
 def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:
@@ -38,12 +41,11 @@ def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.Sen
     )
     def again(_context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest]:
         for target in targets:
-            ledger = store().ledger(target, homelab.policy(target).destination)
-            last = ledger.records[-1] if ledger.records else None
-            if last is None or last.passed:
-                continue
-            key = to_test_again(homelab, last)
-            if key is not None:
+            with without_secrets():
+                ledger = store().ledger(target, homelab.policy(target).destination)
+                last = ledger.records[-1] if ledger.records else None
+                key = to_test_again(homelab, last) if last and not last.passed else None
+            if last is not None and key is not None:
                 yield dg.RunRequest(
                     run_key=f"again-{target}-{last.sequence}",
                     asset_selection=[names.verified_key(target)],
@@ -62,18 +64,33 @@ def _alerts(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.Sensor
         description="Tells when protection changes: transitions only, one message a tick, to the log and webhooks.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        before = _before(context.cursor)
-        now = _states(homelab, store(), context.instance, targets)
-        found = alerts_between(before, now)
-        for alert in found:
-            context.log.warning(alert.text)
-        # Raises when a notifier does not take it: the cursor stays, and the next tick tells it again.
-        if found:
-            notify(homelab, found)
+        with without_secrets():
+            before = _before(context.cursor)
+            now = _states(homelab, store(), context.instance, targets)
+            found = alerts_between(before, now)
+            for alert in found:
+                context.log.warning(REDACTOR.clean(alert.text))
+            # Raises when a notifier does not take it: the cursor stays, and the next tick tells it again.
+            if found:
+                notify(homelab, found)
         cursor = json.dumps({target: state.as_list() for target, state in now.items()}, sort_keys=True)
         return dg.SensorResult(cursor=cursor, skip_reason=_summary(found))
 
     return alerts
+
+
+def _dead_runs() -> dg.SensorDefinition:
+    @dg.sensor(
+        name="dead_runs",
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Reports runs as failed whose process is gone, so that they do not hold their place for ever.",
+    )
+    def dead_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        failed = fail_stale_runs(context.instance)
+        return dg.SkipReason(f"ended {', '.join(failed)}" if failed else "every run has its process")
+
+    return dead_runs
 
 
 def _before(cursor: str | None) -> Mapping[str, State]:
@@ -95,4 +112,4 @@ def _states(
 
 
 def _summary(found: Sequence[Alert]) -> dg.SkipReason:
-    return dg.SkipReason("; ".join(alert.text for alert in found) or "nothing has changed")
+    return dg.SkipReason(REDACTOR.clean("; ".join(alert.text for alert in found)) or "nothing has changed")

@@ -1,9 +1,9 @@
-"""Runs of the command line whose process is gone: killed, out of memory, or before a restart of the machine.
+"""Runs whose process is gone: killed, out of memory, or before a restart of the machine.
 
-Nobody ends such a run in Dagster: it stays "started" for ever. So every run of the command line is tagged with the
-process that works on it, and the next command reports those of dead processes as failed. A process is known by
-machine, boot, process id and start, because process ids are used again. Runs that Dagster's own daemon started
-carry no such tag and are watched by its run monitoring.
+Nobody ends such a run in Dagster: it stays "started" for ever, and its place in the repository's pool is never free
+again. So every run is tagged with the process that works on it, and the next command, or the daemon's sensor, reports
+those of dead processes as failed. A process is known by machine, boot, process id and start, because process ids are
+used again.
 """
 
 from __future__ import annotations
@@ -46,6 +46,12 @@ def instance_for_runs(homelab: Homelab) -> Iterator[dg.DagsterInstance]:
 def process_tags() -> Mapping[str, str]:
     """What names this process for ever: the host, and its name there."""
     return {_HOST_TAG: socket.gethostname(), _PROCESS_TAG: processes.name_of(os.getpid())}
+
+
+def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a run that Dagster started with the process it runs in, which is this one."""
+    if _PROCESS_TAG not in run.tags:
+        instance.add_run_tags(run.run_id, process_tags())
 
 
 def stale_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -21,6 +20,7 @@ from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.manifest import Entry, Header
 from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.core.trees import below
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
 _SHOWN = 3
@@ -41,7 +41,7 @@ class FilesProbe(ProbeKind[FilesOptions]):
     """See the module."""
 
     name: ClassVar[str] = "files"
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export", "pg_dump")
     options: ClassVar[type[Frozen]] = FilesOptions
 
     def check(self, restored: Restored, options: FilesOptions) -> Finding:
@@ -57,7 +57,7 @@ class FilesProbe(ProbeKind[FilesOptions]):
 
 def _check_dump(restored: Restored) -> Finding:
     (source,) = restored.snapshot.paths
-    path = restored.path(source)
+    path = restored.inside(source)
     if not path.is_file():
         raise ProbeFailedError(f"{source} is missing")
     size = path.stat().st_size
@@ -100,6 +100,8 @@ class _Comparison:
         self.changed = 0
         self._restored = restored
         self._roots = [restored.path(root) for root in header.roots]
+        for root in self._roots:
+            restored.within(root.parent)
         end = restored.snapshot.finished_at or restored.started_at
         self._window = range(header.started_ns, _nanoseconds(end) + _SECOND_NS)
         self._seen: set[str] = set()
@@ -111,6 +113,7 @@ class _Comparison:
     def compare(self, entry: Entry) -> None:
         """Hold one entry against what came back."""
         path = self._restored.path(entry.path)
+        self._require_place(entry, path)
         self._seen.add(str(path))
         if entry.kind == "dir":
             self._directories[str(path)] = entry.mtime_ns
@@ -132,20 +135,29 @@ class _Comparison:
         else:
             self._compare_content(entry, path, status)
 
+    def _require_place(self, entry: Entry, path: Path) -> None:
+        """A manifest lists each entry once, after its directory, and nothing that is not below a root.
+
+        Raises:
+            ProbeFailedError: this one does not, and would lead us elsewhere.
+        """
+        known = path in self._roots or str(path.parent) in self._directories
+        if str(path) in self._seen or ".." in path.parts or not known:
+            raise ProbeFailedError(f"the manifest lists {entry.path} where or when it cannot be")
+
     def look_for_strangers(self, manifest_path: Path) -> None:
         """Anything below the roots that the manifest does not list came from somewhere else."""
         self._seen.add(str(manifest_path))
         appeared: set[str] = set()  # made during the capture, and so is everything in them
         for root in self._roots:
-            if root.is_symlink():  # already a fault; what it points to is not ours
-                continue
-            for path in _below(root):
-                if str(path) in self._seen:
+            for entry in below(root):  # nothing where a link stands, which is a fault already
+                path = Path(entry.path)
+                if entry.path in self._seen or _kind(entry.stat(follow_symlinks=False)) == "special file":
                     continue
                 if self._moved(path.parent) or str(path.parent) in appeared:
                     appeared.add(str(path))
                 else:
-                    self.faults.append(f"{self._source(path)} is there and was not captured")
+                    self.faults.append(f"{self._restored.source(path)} is there and was not captured")
 
     def _compare_content(self, entry: Entry, path: Path, status: os.stat_result) -> None:
         if entry.kind == "link":
@@ -162,12 +174,14 @@ class _Comparison:
 
     def _moved(self, directory: Path) -> bool:
         """Whether entries of this directory came or went while it was captured."""
-        before = self._directories.get(str(directory))
-        try:
-            now = directory.lstat().st_mtime_ns
-        except OSError:
-            return before is not None and self._moved(directory.parent)
-        return before is not None and now != before and now in self._window
+        while (before := self._directories.get(str(directory))) is not None:
+            try:
+                now = directory.lstat().st_mtime_ns
+            except OSError:
+                directory = directory.parent
+            else:
+                return now != before and now in self._window
+        return False
 
     def _break(self, entry: Entry, path: Path, what: str) -> None:
         self._broken.add(str(path))
@@ -175,17 +189,6 @@ class _Comparison:
 
     def _fault(self, entry: Entry, what: str) -> None:
         self.faults.append(f"{entry.path} {what}")
-
-    def _source(self, path: Path) -> str:
-        return f"/{path.relative_to(self._restored.root)}"
-
-
-def _below(root: Path) -> Iterator[Path]:
-    for directory, folders, names in os.walk(root):
-        for name in (*folders, *names):
-            path = Path(directory) / name
-            if _kind(path.lstat()) != "special file":
-                yield path
 
 
 def _kind(status: os.stat_result) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,10 +21,15 @@ from backup_orchestration.core.errors import ProbeFailedError, SourceError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.sources import Files
 from backup_orchestration.core.tools import Requirement
+from backup_orchestration.core.trees import below
 from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Restored
 
 GIT = Requirement("git", (2, 30), ("version",), r"git version (\d+\.\d+(?:\.\d+)?)")
 _SECONDS = 3600.0
+_LISTING_SECONDS = 300.0  # a pipe that a configuration includes is waited for
+_SYMBOLIC_DEPTH = 5  # git follows no more
+# A million packed references.
+_TEXT_BYTES = 128 << 20
 _ENVIRONMENT = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
 
 References = Mapping[str, str]
@@ -35,6 +40,7 @@ class GitProbe(ProbeKind[NoOptions]):
 
     name: ClassVar[str] = "git"
     sources: ClassVar[tuple[str, ...]] = ("files",)
+    tools: ClassVar[tuple[Requirement, ...]] = (GIT,)
 
     def record(self, policy: BackupPolicy, options: NoOptions) -> object | None:
         """References of every bare repository below the source, by its path relative to the source."""
@@ -42,10 +48,10 @@ class GitProbe(ProbeKind[NoOptions]):
         root = _root(policy)
         recorded = {}
         for repository in _bare_repositories(root):
-            done = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)")
+            done = _git(repository, "for-each-ref", "--format=%(objectname) %(refname)", seconds=_LISTING_SECONDS)
             if done.returncode != 0:
                 raise SourceError(f"{repository}: git cannot list its references: {done.reason}")
-            recorded[str(repository.relative_to(root))] = _references(done.stdout)
+            recorded[str(repository.relative_to(root))] = _references(done.stdout.splitlines())
         if not recorded:
             raise SourceError(f"there is no bare git repository below {root}", remedy="correct the policy")
         return recorded
@@ -54,13 +60,13 @@ class GitProbe(ProbeKind[NoOptions]):
         """See `ProbeKind`."""
         del options
         recorded: Mapping[str, References] = restored.fact(self.name)
-        root = restored.path(str(_root(restored.policy)))
+        root = restored.inside(str(_root(restored.policy)))
         count = 0
         for name, references in sorted(recorded.items()):
             repository = restored.inside(str(_root(restored.policy) / name))
             if not (repository / "objects").is_dir():
                 raise ProbeFailedError(f"{name} is missing")
-            _require_inside(repository / "objects", restored.root)
+            _require_inside(repository / "objects", restored)
             _require_references(repository, name, references, restored)
             _fsck(repository, name, references)
             count += len(references)
@@ -78,68 +84,94 @@ def _root(policy: BackupPolicy) -> Path:
 
 
 def _bare_repositories(root: Path) -> Iterator[Path]:
-    for directory, folders, files in os.walk(root):
-        if "HEAD" in files and "objects" in folders and "refs" in folders:
-            folders.clear()
-            yield Path(directory)
+    waiting = [root]
+    while waiting:
+        directory = waiting.pop()
+        if (directory / "HEAD").is_file() and (directory / "objects").is_dir() and (directory / "refs").is_dir():
+            yield directory
+            continue
+        with suppress(OSError), os.scandir(directory) as listing:
+            waiting += [Path(entry.path) for entry in listing if entry.is_dir(follow_symlinks=False)]
 
 
-def _git(repository: Path, *arguments: str) -> Completed:
+def _git(repository: Path, *arguments: str, seconds: float = _SECONDS) -> Completed:
     git = tools.find(GIT)
     # Anybody may own a restored repository; the ones asked here are below the source, or our own.
     argv = [str(git.path), "-c", "safe.directory=*", "--git-dir", str(repository), *arguments]
-    return run(Command(argv, _SECONDS, _ENVIRONMENT))
+    return run(Command(argv, seconds, _ENVIRONMENT))
 
 
-def _references(listing: str) -> dict[str, str]:
-    return {name: identity for identity, _, name in (line.partition(" ") for line in listing.splitlines())}
+def _references(lines: Iterable[str]) -> dict[str, str]:
+    return {name: identity for identity, _, name in (line.partition(" ") for line in lines)}
 
 
-def _require_inside(objects: Path, lab: Path) -> None:
-    """Forks borrow objects of other repositories, and links point anywhere; outside of the lab it is foreign data."""
+def _quoted(path: Path) -> str:
+    """As git writes names that hold quotes or line feeds, which would be a second line of `alternates`."""
+    plain = (f"\\{byte:03o}" if byte < 33 or byte in b'"\\' else chr(byte) for byte in os.fsencode(path))
+    return f'"{"".join(plain)}"'
+
+
+def _require_inside(objects: Path, restored: Restored) -> None:
+    """Forks borrow objects of other repositories, and links point anywhere; outside of the lab it is foreign data.
+
+    git opens whatever it finds among objects, so that a pipe there would hold it up.
+    """
     waiting, seen = [objects], set()
     while waiting:
-        directory = waiting.pop()
-        if directory.resolve() in seen:
-            continue
-        seen.add(directory.resolve())
-        for path in chain([directory], directory.rglob("*")):
-            if not path.resolve().is_relative_to(lab.resolve()):
-                name = f"/{path.relative_to(lab)}" if path.is_relative_to(lab) else str(path)
-                raise ProbeFailedError(f"objects are taken from {name}, outside of what was restored")
-        waiting += _borrowed(directory)
+        try:
+            directory = restored.within(waiting.pop())
+            if directory in seen:
+                continue
+            seen.add(directory)
+            for entry in below(directory):
+                if not entry.is_file(follow_symlinks=False) and not entry.is_dir(follow_symlinks=False):
+                    there = restored.within(Path(entry.path))
+                    waiting += [there] if there.is_dir() else []
+        except ProbeFailedError as error:
+            raise ProbeFailedError(f"objects are taken from outside of what was restored: {error.message}") from None
+        waiting += _borrowed(directory, restored)
 
 
-def _borrowed(objects: Path) -> Iterator[Path]:
-    path = objects / "info" / "alternates"
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-            if line and not line.startswith("#"):
-                if line.startswith('"'):  # git would unquote it
-                    raise ProbeFailedError(f"objects are taken from {line}, which is not looked into")
-                yield (objects.resolve() / line).resolve()
+def _borrowed(objects: Path, restored: Restored) -> Iterator[Path]:
+    for line in _lines(objects / "info" / "alternates", restored):
+        if line.startswith('"'):  # git would unquote it
+            raise ProbeFailedError(f"objects are taken from {line}, which is not looked into")
+        if not line.startswith("#"):
+            yield objects / line
+
+
+def _lines(path: Path, restored: Restored) -> list[str]:
+    """Lines of a file that need not be there, without empty ones."""
+    if not os.path.lexists(path):
+        return []
+    text = restored.read(path, _TEXT_BYTES).decode("utf-8", "surrogateescape")
+    return [line for line in text.split("\n") if line]
 
 
 def _require_references(repository: Path, name: str, recorded: References, restored: Restored) -> None:
-    present = _present(repository)
+    present = _present(repository, restored)
     for reference, identity in recorded.items():
         if present.get(reference) != identity and not _written_meanwhile(repository, reference, restored):
             found = present.get(reference, "nothing")
             raise ProbeFailedError(f"{name}: {reference} is at {found[:12]}, it was at {identity[:12]}")
 
 
-def _present(repository: Path) -> dict[str, str]:
+def _present(repository: Path, restored: Restored) -> dict[str, str]:
     """References as they lie in the files; git itself is not asked, since it would read the configuration."""
-    found: dict[str, str] = {}
-    packed = repository / "packed-refs"
-    if packed.is_file():
-        lines = packed.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        found = _references("\n".join(line for line in lines if line and line[0] not in "#^"))
-    for path in (repository / "refs").rglob("*"):
-        if path.is_file() and not path.is_symlink() and not path.name.endswith(".lock"):
-            text = path.read_text(encoding="utf-8", errors="surrogateescape").strip()
-            found[path.relative_to(repository).as_posix()] = text
-    return found
+    packed = (line for line in _lines(repository / "packed-refs", restored) if line[0] not in "#^")
+    found = _references(packed)
+    for entry in below(repository / "refs"):
+        if entry.is_file(follow_symlinks=False) and not entry.name.endswith(".lock"):
+            text = restored.read(Path(entry.path), _TEXT_BYTES).decode("utf-8", "surrogateescape").strip()
+            found[Path(entry.path).relative_to(repository).as_posix()] = text
+    return {name: _followed(text, found) for name, text in found.items()}
+
+
+def _followed(text: str, references: References) -> str:
+    """A symbolic reference counts as what it names."""
+    for _ in range(_SYMBOLIC_DEPTH):
+        text = references.get(text.removeprefix("ref:").strip(), "") if text.startswith("ref:") else text
+    return text
 
 
 def _written_meanwhile(repository: Path, reference: str, restored: Restored) -> bool:
@@ -159,7 +191,8 @@ def _fsck(repository: Path, name: str, references: References) -> None:
         made = run(Command([str(tools.find(GIT).path), "init", "--quiet", "--bare", str(own)], _SECONDS, _ENVIRONMENT))
         if made.returncode != 0:
             raise SourceError(f"git cannot make a repository in {folder}: {made.reason}")
-        (own / "objects" / "info" / "alternates").write_text(f"{repository.resolve() / 'objects'}\n", encoding="utf-8")
+        borrowed = _quoted(repository / "objects")
+        (own / "objects" / "info" / "alternates").write_text(f"{borrowed}\n", encoding="latin-1")
         lines = "".join(f"{identity} {reference}\n" for reference, identity in sorted(references.items()))
         (own / "packed-refs").write_text(f"# pack-refs with: sorted\n{lines}", encoding="utf-8")
         done = _git(own, "fsck", "--full", "--strict", "--no-dangling", "--no-progress")

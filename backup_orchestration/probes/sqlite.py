@@ -6,7 +6,9 @@ lack its newest rows. The counts were taken in the transaction that was copied.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -18,10 +20,12 @@ from pydantic import BeforeValidator, Field
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
 from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
-from backup_orchestration.core.sqlite_rows import count_rows
+from backup_orchestration.core.sqlite_rows import count_rows, distrust
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
 _SHOWN = 3
+_JOURNALS = ("-wal", "-shm", "-journal")
+_NAMES_ANOTHER = bytes.fromhex("d9d505f920a163d7")
 
 
 class SqliteOptions(Frozen):
@@ -69,18 +73,35 @@ def _inspect(path: Path, name: str) -> Mapping[str, int]:
         raise ProbeFailedError(f"{name} is missing")
     # With a journal restored beside it, the database is opened as after a crash: it is rolled back in the lab, or
     # brought forward. Alone it is immutable: nothing is looked for, and nothing written.
-    journals = [path.with_name(f"{path.name}{suffix}") for suffix in ("-wal", "-journal")]
-    mode = "mode=rw" if any(journal.exists() for journal in journals) else "mode=ro&immutable=1"
+    journals = [found for suffix in _JOURNALS if os.path.lexists(found := path.with_name(f"{path.name}{suffix}"))]
+    for journal in journals:
+        _require_harmless(journal, f"{name}{journal.name.removeprefix(path.name)}")
+    mode = "mode=rw" if any(not journal.name.endswith("-shm") for journal in journals) else "mode=ro&immutable=1"
+    size = sum(file.stat().st_size for file in (path, *journals))
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?{mode}", uri=True)) as database:
-            database.execute("PRAGMA trusted_schema = OFF")
-            database.execute("PRAGMA cell_size_check = ON")
+            distrust(database, size)
             verdict = [str(row[0]) for row in database.execute("PRAGMA integrity_check(10)")]
             if verdict != ["ok"]:
                 raise ProbeFailedError(f"{name} is damaged: {'; '.join(verdict[:_SHOWN])}")
             return count_rows(database)
     except sqlite3.Error as error:
         raise ProbeFailedError(f"{name} cannot be read as an SQLite database: {error}") from error
+
+
+def _require_harmless(journal: Path, name: str) -> None:
+    """SQLite writes to and removes what it finds as a journal, and what a journal names besides.
+
+    A rollback journal of a transaction over several databases ends with the name of a file that SQLite looks for
+    under its whole path, outside of the lab, and removes (https://sqlite.org/fileformat2.html, the rollback journal).
+    """
+    if not stat.S_ISREG(journal.lstat().st_mode):
+        raise ProbeFailedError(f"{name} is no regular file")
+    if name.endswith("-journal"):
+        with journal.open("rb") as file:
+            file.seek(max(0, journal.stat().st_size - len(_NAMES_ANOTHER)))
+            if file.read() == _NAMES_ANOTHER:
+                raise ProbeFailedError(f"{name} names another file, which is not part of the backup")
 
 
 def _compare(

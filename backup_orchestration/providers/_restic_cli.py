@@ -6,13 +6,16 @@ Exit codes: restic's doc/075_scripting.rst.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backup_orchestration.core.commands import Command, Completed, failed, run
+from backup_orchestration.core.commands import Command, Completed, LineHandler, failed, run
 from backup_orchestration.core.errors import (
+    CommandFailedError,
+    CommandTimeoutError,
     HomelabError,
     RepositoryLockedError,
     RepositoryMissingError,
@@ -20,15 +23,20 @@ from backup_orchestration.core.errors import (
     ToolLiedError,
     WrongPasswordError,
 )
+from backup_orchestration.core.places import PATIENCE_SECONDS, answer_seconds
+from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.tools import Requirement, Tool
+from backup_orchestration.providers._restic_store import StoreWatch
+from backup_orchestration.providers.capture import full_disk
 
 RESTIC = Requirement("restic", (0, 17, 1), ("version",), r"restic (\d+\.\d+\.\d+)")
 INCOMPLETE = 3
 
+_FATAL = 1
 _MISSING, _LOCKED, _WRONG_PASSWORD = 10, 11, 12
 _MEANINGS = {
-    1: "fatal error",
+    _FATAL: "fatal error",
     2: "restic itself failed",
     INCOMPLETE: "some of the source could not be read",
     _MISSING: "no repository",
@@ -36,8 +44,13 @@ _MEANINGS = {
     _WRONG_PASSWORD: "wrong password",
     130: "interrupted",
 }
+_STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
+# For what reads the configuration or snapshot files and no data. Each is one file, made and removed whole, so a lock
+# would guard nothing; it costs a fifth of a second (restic looks at it again), and writes to what is only looked at.
+_NO_LOCK = "--no-lock"
 _QUERY_SECONDS = 300.0
 _TRANSFER_SECONDS = 24 * 3600.0
+_GRACE_SECONDS = 30.0  # restic takes its lock away on SIGTERM, and tries that for a minute on a store that fails
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,9 @@ class ResticCli:
         password_file: read by restic itself.
         cache: its cache directory; None reads everything from the repository.
         access: environment that names the files by which a bucket is opened; empty for a directory.
+        called: the repository's name in messages; default: as it is opened.
+        patience: seconds that its store may fail for before a call is given up; None leaves that to restic.
+        progress: told when the store fails.
     """
 
     tool: Tool
@@ -57,6 +73,9 @@ class ResticCli:
     password_file: Path
     cache: Path | None
     access: Mapping[str, str] = field(default_factory=dict)
+    called: str = ""
+    patience: float | None = PATIENCE_SECONDS
+    progress: Progress = silent
 
     def config_id(self) -> str:
         """The id the repository was given when it was made.
@@ -65,7 +84,7 @@ class ResticCli:
             RepositoryMissingError, WrongPasswordError, RepositoryLockedError, RepositoryUnreachableError,
             ToolLiedError: exit code 0 and no configuration.
         """
-        done = self.query("cat", "config")
+        done = self.look("cat", "config")
         identity = _object(done.stdout, "cat config").get("id")
         if not isinstance(identity, str) or len(identity) != 64:
             raise ToolLiedError("restic cat config ended with exit code 0 and gave no repository id")
@@ -81,11 +100,23 @@ class ResticCli:
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
         """What `snapshots --json` lists with all of these tags."""
-        done = self.query("snapshots", "--json", "--tag", ",".join(tags))
+        done = self.look("snapshots", "--json", "--tag", ",".join(tags))
         listed = _json(done.stdout, "snapshots")
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
         return listed
+
+    def lock(self, identity: str) -> Mapping[str, Any]:
+        """What a lock says: `time`, `exclusive`, `hostname`, `username`, `pid`.
+
+        Raises:
+            CommandFailedError: it is not there, or cannot be read.
+            ToolLiedError: exit code 0 and no lock.
+        """
+        lock = _object(self.look("cat", "lock", identity).stdout, "cat lock")
+        if not {"time", "hostname", "pid"} <= lock.keys():
+            raise ToolLiedError("restic cat lock ended with exit code 0 and gave no lock")
+        return lock
 
     def backup(
         self, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
@@ -99,31 +130,47 @@ class ResticCli:
         """Run a restore; as `backup`."""
         return self._transfer("restore", arguments, on_status)
 
+    def look(self, *arguments: str) -> Completed:
+        """As `query`, of a call that only reads: without a lock, so that it works on a full or read-only store."""
+        return self.query(_NO_LOCK, *arguments)
+
     def query(self, *arguments: str) -> Completed:
         """Run a short call and insist on exit code 0."""
-        done = run(self._command(arguments, _QUERY_SECONDS))
+        done = self._run(arguments, _QUERY_SECONDS)
         if done.returncode != 0:
             raise self.error(done)
         return done
 
     def error(self, done: Completed) -> HomelabError:
         """What an exit code other than 0 means."""
-        code = done.returncode
         why = last_message(done)
-        if code == _MISSING:
-            return RepositoryMissingError(f"there is no repository at {self.repository}")
-        if code == _WRONG_PASSWORD:
-            return WrongPasswordError(
-                f"the password does not open the repository {self.repository}",
+        known = {
+            _MISSING: RepositoryMissingError(f"there is no repository at {self._name}"),
+            _WRONG_PASSWORD: WrongPasswordError(
+                f"the password does not open the repository {self._name}",
                 remedy="see where the settings take the destination's password from",
-            )
-        if code == _LOCKED:
-            return RepositoryLockedError(
-                f"{self.repository} is locked: {why}", remedy="wait, or `restic unlock` if its holder is dead"
-            )
-        if "permission denied" in why or "connection refused" in why:
-            return RepositoryUnreachableError(f"{self.repository} cannot be used: {why}")
-        return failed(Completed(done.name, code, "", why), _MEANINGS)
+            ),
+            _LOCKED: RepositoryLockedError(
+                f"{self._name} is locked: {why}", remedy="wait: a lock whose holder is dead goes within half an hour"
+            ),
+        }
+        if done.returncode in known:
+            return known[done.returncode]
+        if is_full(why) or "permission denied" in why or "connection refused" in why:
+            return self._store_fails(why)
+        told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
+        return CommandFailedError(f"{self._name}: {told.message}")
+
+    @property
+    def _name(self) -> str:
+        return self.called or self.repository
+
+    def _store_fails(self, why: str) -> HomelabError:
+        if is_full(why):
+            return full_disk(self._name)
+        return RepositoryUnreachableError(
+            f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
+        )
 
     def _transfer(
         self, verb: str, arguments: Sequence[str], on_status: Callable[[Mapping[str, Any]], None]
@@ -137,8 +184,31 @@ class ResticCli:
             elif message.get("message_type") == "status":
                 on_status(message)
 
-        command = self._command((verb, "--json", *arguments), _TRANSFER_SECONDS)
-        return run(command, on_stdout=handle), summaries[-1] if summaries else None
+        done = self._run((verb, "--json", *arguments), _TRANSFER_SECONDS, handle)
+        return done, summaries[-1] if summaries else None
+
+    def _run(self, arguments: Sequence[str], timeout: float, on_stdout: LineHandler | None = None) -> Completed:
+        """Run restic to its end, or until its store has failed for too long.
+
+        Raises:
+            RepositoryUnreachableError, SpaceError: its store is why it failed.
+        """
+        command = self._command(arguments, timeout)
+        if self.patience is None:
+            return run(command, on_stdout)
+        watch = StoreWatch(self.patience, self._tell)
+        try:
+            done = run(command, on_stdout, watch.hear, watch.hopeless)
+        except CommandTimeoutError as error:
+            if not watch.reason:
+                raise
+            raise self._store_fails(watch.reason) from error
+        if done.returncode == _FATAL and watch.reason:
+            raise self._store_fails(watch.reason)
+        return done
+
+    def _tell(self, why: str) -> None:
+        self.progress(Update("waiting", message=f"{self._name} fails, and is asked again: {why}"))
 
     def _command(self, arguments: Sequence[str], timeout: float) -> Command:
         env = {
@@ -148,23 +218,35 @@ class ResticCli:
             **self.access,
         }
         argv = [str(self.tool.path)]
+        grace = _GRACE_SECONDS
+        if self.patience is not None:
+            # One attempt for each of restic's own: the S3 library would try ten times before restic tells of it.
+            argv += [f"--stuck-request-timeout={answer_seconds(self.patience):g}s", "--option=s3.retries=1"]
+            grace = min(grace, self.patience)
         if self.cache is None:
             argv.append("--no-cache")
         else:
             env["RESTIC_CACHE_DIR"] = str(self.cache)
-        return Command([*argv, *arguments], timeout, env)
+        return Command([*argv, *arguments], timeout, env, grace=grace)
 
 
 def last_message(done: Completed) -> str:
     """restic's own last words: JSON on stderr since 0.18 (`exit_error`), plain text before."""
     texts = []
-    for line in done.stderr.splitlines():
+    for line in _STYLING.sub("", done.stderr).splitlines():
         message = _message(line)
         error = message.get("error")
         text = message.get("message") or (error.get("message") if isinstance(error, dict) else None)
         texts.append(f"{message['item']}: {text}" if text and message.get("item") else text or line)
     lines = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-    return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+    # What prints a dump has said why before restic says that it could not store it.
+    printed = [line.partition(": ")[2] for line in lines if line.startswith("subprocess ")]
+    return REDACTOR.clean("; ".join(printed[:3] or lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_full(why: str) -> bool:
+    """Whether restic's last words are of a disk that is full."""
+    return "no space left on device" in why or "disk quota exceeded" in why
 
 
 def _message(line: str) -> dict[str, Any]:

@@ -6,34 +6,32 @@ test restores through this server, which speaks restic's REST protocol on a priv
 touch of a file it reads it whole, past the page cache where the system allows, and holds it against its name.
 What the restore touched is what belongs to the snapshot; nothing but lock files can be written.
 
-Protocol: restic's doc/REST_backend.rst, API version 2. Names of files: doc/design.rst, "Repository Layout".
+What is wrong with a file is held against the data only while the store is there: its configuration is looked at
+again before a file counts as missing or unreadable. A store that fails ends the restore, and is remembered as such.
+
+Names of files: restic's doc/design.rst, "Repository Layout".
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import json
 import os
-import re
 import shutil
-import socketserver
 import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from io import BufferedReader
 from pathlib import Path
 from threading import Lock, Thread
 from typing import BinaryIO
 
-from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.errors import HomelabError, StoreError
 from backup_orchestration.core.objects import Objects
+from backup_orchestration.providers._witness_server import Server, stored_as
+from backup_orchestration.providers.capture import naming_a_full_disk
 
-_TYPES = ("data", "index", "keys", "locks", "snapshots")
-_NAME = re.compile(r"/(config|(?:data|index|keys|locks|snapshots)/(?:[0-9a-f]{64})?)")
-_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 _CHUNK = 1 << 20
 _KEPT_FILES = 64  # packs have about 16 MiB
 
@@ -44,17 +42,24 @@ class Witness:
     Attributes:
         url: what restic opens as its repository.
         damaged: files that do not match their name or are missing, as `data/<id>`.
+        missing: those of them that are not there at all.
         bytes_read: size of all files read and checked.
+        fault: why the store could not be read or take a lock, or what is kept of it could not be written here. That is
+            never the data's fault; nothing is handed out after it.
     """
 
-    def __init__(self, store: Objects, scratch: Path) -> None:
-        self.url = f"rest:http+unix://{scratch}/s:/"
+    def __init__(self, store: Objects, scratch: Path, socket: str, called: str) -> None:
+        self.url = f"rest:http+unix://{socket}:/"
         self.damaged: list[str] = []
+        self.missing: list[str] = []
+        self.fault: HomelabError | None = None
         self.bytes_read = 0
         self.store = store
+        self._called = called
         self._scratch = scratch
         self._turns: dict[str, Lock] = {}
         self._judged: set[str] = set()
+        self._configuration = self._read_configuration()
         self._kept: deque[Path] = deque()
         self._lock = Lock()
 
@@ -63,7 +68,8 @@ class Witness:
         """A file of the repository; the first time it is read whole and held against its name.
 
         Raises:
-            KeyError: it is not there.
+            KeyError: it is not there, or cannot be read though the store is there.
+            StoreError: the store fails.
         """
         if name == "config" or name.startswith("locks/"):
             # The configuration is authenticated by restic itself; locks are part of no snapshot.
@@ -73,9 +79,7 @@ class Witness:
         with self._lock:
             turn = self._turns.setdefault(name, Lock())
         with turn:  # one request reads a file whole, the others wait for it
-            first = name not in self._judged
-            self._judged.add(name)
-            file = self._opened(name, first=first)
+            file = self._opened(name, first=name not in self._judged)
         with file:
             yield file
 
@@ -91,12 +95,15 @@ class Witness:
                         self._judge(name, file)
                     return Path(file.name).open("rb")
                 # From a bucket: what was fetched is kept for the requests that follow.
-                with kept.open("xb") as copy:
-                    shutil.copyfileobj(file, copy)
-                self._keep(kept)
-        except (KeyError, StoreError):
-            if first:
-                self._note(name, 0, matches=False)
+                self._keep(kept, file)
+        except KeyError:
+            self._blame(name)
+            self.missing.append(name)
+            raise
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self._blame(name)  # a bad sector
             raise KeyError(name) from None
         opened = kept.open("rb")
         if first:
@@ -107,13 +114,47 @@ class Witness:
         size, matches = _read_whole(file, name.rpartition("/")[2])
         self._note(name, size, matches=matches)
 
+    def _blame(self, name: str) -> None:
+        """A file could not be had: that is damage if the store is there, and the same.
+
+        Raises:
+            StoreError: it is not.
+        """
+        if self._configuration is None or self._read_configuration() != self._configuration:
+            raise StoreError(f"{self._called} went away while it was read", remedy="see whether its store is there")
+        self._note(name, 0, matches=False)
+
+    def _read_configuration(self) -> bytes | None:
+        try:
+            with self.store.open("config") as file:
+                if isinstance(file, BufferedReader):
+                    _past_the_cache(file)
+                return file.read()
+        except (KeyError, OSError):
+            return None
+
     def _note(self, name: str, size: int, *, matches: bool) -> None:
         with self._lock:
+            if name in self._judged:
+                return
+            self._judged.add(name)
             self.bytes_read += size
             if not matches:
                 self.damaged.append(name)
 
-    def _keep(self, path: Path) -> None:
+    def give_up(self, error: Exception) -> None:
+        """Remember why the store cannot be read."""
+        with self._lock:
+            if self.fault is None:
+                if not isinstance(error, HomelabError):
+                    error = StoreError(f"{self._called} cannot be read: {error}")
+                self.fault = error
+
+    def _keep(self, path: Path, file: BinaryIO) -> None:
+        part = path.with_name(f"{path.name}-part")
+        with naming_a_full_disk(self._scratch), part.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+        part.replace(path)
         with self._lock:
             self._kept.append(path)
             old = self._kept.popleft() if len(self._kept) > _KEPT_FILES else None
@@ -122,17 +163,21 @@ class Witness:
 
 
 @contextmanager
-def witness(store: Objects) -> Iterator[Witness]:
+def witness(store: Objects, place: Path | None = None, called: str = "the repository") -> Iterator[Witness]:
     """Serve a repository for the block.
 
     Args:
         store: the repository's directory or prefix.
+        place: directory for its socket and for what is kept of a bucket; default: the system's temporary directory.
+        called: the repository's name in messages.
     """
-    # A directory of its own in the temporary directory: socket paths must be short.
-    scratch = Path(tempfile.mkdtemp(prefix="homelab-"))
-    seen = Witness(store, scratch)
+    scratch = Path(tempfile.mkdtemp(prefix="witness-", dir=place))
+    handle = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # Paths of sockets must be short, that of a lab may not be.
+    socket = f"/proc/{os.getpid()}/fd/{handle}/s"
+    seen = Witness(store, scratch, socket, called)
     try:
-        with _Server(str(scratch / "s"), seen) as server:
+        with Server(socket, seen) as server:
             thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
             thread.start()
             try:
@@ -141,13 +186,8 @@ def witness(store: Objects) -> Iterator[Witness]:
                 server.shutdown()
                 thread.join()
     finally:
+        os.close(handle)
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def stored_as(name: str) -> str:
-    """Where a name of the protocol is stored: data files lie in folders by their first two digits."""
-    kind, _, identity = name.partition("/")
-    return f"{kind}/{identity[:2]}/{identity}" if kind == "data" else name
 
 
 def _read_whole(file: BinaryIO, identity: str) -> tuple[int, bool]:
@@ -163,118 +203,3 @@ def _past_the_cache(file: BufferedReader) -> None:
     """Have the file read from the disk, where the system allows: the page cache proves nothing."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self, path: str, seen: Witness) -> None:
-        self.witness = seen
-        super().__init__(path, _Handler)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A connection that restic closed early is no event."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def do_HEAD(self) -> None:
-        """Size of a file."""
-        name = self._name()
-        if name is None:
-            return
-        try:
-            with self.server.witness.store.open(stored_as(name)) as file:
-                self._range(file, file.seek(0, os.SEEK_END), body=False)
-        except KeyError:
-            self._answer(HTTPStatus.NOT_FOUND)
-
-    def do_GET(self) -> None:
-        """A file, a range of it, or the list of a type."""
-        name = self._name()
-        if name is None:
-            return
-        if name.rstrip("/") in _TYPES:
-            self._list(name.rstrip("/"))
-        else:
-            self._file(name)
-
-    def do_POST(self) -> None:
-        """Only a lock may be written: restic keeps others from pruning meanwhile."""
-        length = int(self.headers.get("Content-Length", "0"))
-        content = self.rfile.read(length)
-        name = self._lock_name()
-        if name is None:
-            return
-        self.server.witness.store.write(name, content)
-        self._answer(HTTPStatus.OK)
-
-    def do_DELETE(self) -> None:
-        """Only a lock may be removed."""
-        name = self._lock_name()
-        if name is not None:
-            self.server.witness.store.delete(name)
-            self._answer(HTTPStatus.OK)
-
-    def address_string(self) -> str:
-        """A Unix socket has no address."""
-        return "restic"
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Nothing is logged for each request."""
-
-    def _name(self) -> str | None:
-        match = _NAME.fullmatch(self.path.partition("?")[0])
-        if match is None:
-            self._answer(HTTPStatus.BAD_REQUEST)
-        return match.group(1) if match else None
-
-    def _lock_name(self) -> str | None:
-        name = self._name()
-        if name is not None and not (name.startswith("locks/") and len(name) > len("locks/")):
-            self._answer(HTTPStatus.FORBIDDEN)
-            return None
-        return name
-
-    def _list(self, kind: str) -> None:
-        sizes = self.server.witness.store.sizes(kind)
-        found = [{"name": name.rpartition("/")[2], "size": size} for name, size in sizes]
-        self._answer(HTTPStatus.OK, json.dumps(found).encode(), "application/vnd.x.restic.rest.v2")
-
-    def _file(self, name: str) -> None:
-        try:
-            with self.server.witness.content(name) as file:
-                self._range(file, file.seek(0, os.SEEK_END), body=True)
-        except KeyError:
-            self._answer(HTTPStatus.NOT_FOUND)
-
-    def _range(self, file: BinaryIO, size: int, *, body: bool) -> None:
-        start, end = 0, size
-        match = _RANGE.fullmatch(self.headers.get("Range", ""))
-        if match:
-            start = int(match.group(1))
-            end = int(match.group(2)) + 1 if match.group(2) else size
-        if match and not start < end <= size:
-            self._answer(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
-            return
-        self.send_response(HTTPStatus.PARTIAL_CONTENT if match else HTTPStatus.OK)
-        self.send_header("Content-Length", str(end - start))
-        self.end_headers()
-        if body:
-            self._send(file, start, end)
-
-    def _send(self, file: BinaryIO, start: int, end: int) -> None:
-        file.seek(start)
-        while start < end and (chunk := file.read(min(_CHUNK, end - start))):
-            self.wfile.write(chunk)
-            start += len(chunk)
-
-    def _answer(self, status: HTTPStatus, body: bytes = b"", kind: str = "application/octet-stream") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)

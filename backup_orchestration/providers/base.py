@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backup_orchestration.core.destination import Destination
+from backup_orchestration.core.errors import NotCoveredError
 from backup_orchestration.core.places import Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress
 from backup_orchestration.core.secrets import Secrets
-from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.core.snapshot import Snapshot, rfc3339
 from backup_orchestration.core.tools import Requirement
 
 
@@ -30,12 +31,16 @@ class Surroundings:
         secrets: resolves the destination's secrets.
         staging: private directory of the target for copies made before a backup; empty between backups.
         cache: directory that the tool may keep a cache in.
+        home: of the installation; a part that runs its tool as another user may let that user pass through it.
+        state: directory of the target for what must stay between backups, e.g. what a service's own calls read.
         now: the clock, UTC.
     """
 
     secrets: Secrets
     staging: Path
     cache: Path
+    home: Path
+    state: Path
     now: Callable[[], datetime]
 
 
@@ -64,10 +69,16 @@ class RestoreSpec:
         directory: an existing, empty directory.
         witnessed: for a restore test: no cache, and every file of the repository that the restore touches is
             read whole and held against its checksum.
+        scratch: private directory for what a witnessed restore needs meanwhile, removed by the caller; it must be
+            found when the process is killed. Default: the system's temporary directory.
+        at: the moment to restore to, UTC, for a provider that can replay what came after a snapshot; None: the
+            snapshot itself.
     """
 
     directory: Path
     witnessed: bool = False
+    scratch: Path | None = None
+    at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ class RestoreReport:
     """What came back.
 
     Attributes:
-        root: directory below which every path of the source stands, e.g. `root/srv/notes`.
+        root: directory below which every path of the source stands, e.g. `root/srv/notes`; of a PostgreSQL cluster,
+            the data directory stands at `root/pgdata`.
         files, bytes: as the tool counted them.
         seconds: time the restore took.
         bytes_read: read from the repository and checked, when witnessed.
@@ -130,6 +142,24 @@ class Repository(ABC):
     @abstractmethod
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """Shell lines that restore it without this project; secrets stand as file names."""
+
+    def covering(self, at: datetime) -> Snapshot:
+        """The snapshot from which a moment can be restored, see `RestoreSpec.at`.
+
+        Raises:
+            NotCoveredError: there is none; names the interval that is covered.
+        """
+        raise NotCoveredError(
+            f"{self.location} can restore its snapshots, and no moment between them such as {rfc3339(at)}",
+            remedy="leave --at away, or choose a snapshot with --snapshot",
+        )
+
+    def health(self) -> Sequence[str]:
+        """What feeds the repository between backups, and how that does; lines for people.
+
+        Never raises a `HomelabError`: that it cannot be asked is a line as well.
+        """
+        return ()
 
     def latest(self) -> Snapshot | None:
         """The newest snapshot, or None."""

@@ -5,6 +5,7 @@ Shared by every provider that stores files.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -20,7 +21,8 @@ from backup_orchestration.core.errors import SourceError, SpaceError
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.sources import Export, Files, Sqlite
-from backup_orchestration.core.sqlite_rows import count_rows
+from backup_orchestration.core.sqlite_rows import count_rows, distrust
+from backup_orchestration.core.trees import destroy
 from backup_orchestration.providers.base import BackupSpec
 
 _BUSY_SECONDS = 30.0
@@ -53,37 +55,64 @@ def captured(policy: BackupPolicy, spec: BackupSpec, staging: Path, now: Callabl
         SourceError: the source is missing, unreadable or empty.
         SpaceError: no room to stage it.
     """
-    empty_staging(staging)
     try:
-        started = now()
-        source = policy.source
-        rows: dict[str, dict[str, int]] = {}
-        exclude: tuple[str, ...] = ()
-        if isinstance(source, Sqlite):
-            copy = staging / source.path.name
-            rows = {str(copy): copy_database(source.path, copy)}
-            root = copy
-        elif isinstance(source, Files):
-            root, exclude = source.path, source.exclude
-        elif isinstance(source, Export):
-            root = _exported(source, staging / "export")
-        else:
-            raise TypeError(f"{source.kind} is not captured as files")
-        header = manifest.Header(policy.target, spec.run_id, (str(root),), _nanoseconds(started), rows, spec.facts())
-        skipped = source.excludes if isinstance(source, Files) else _nothing
-        path = staging / manifest.FILENAME
-        with path.open("x", encoding="ascii") as out:
-            totals = manifest.write(out, header, manifest.scan(root, skipped), lambda: _nanoseconds(now()))
-        _refuse_empty(policy, totals)
-        yield Capture((root, path), exclude, started, totals)
+        with naming_a_full_disk(staging):
+            empty_staging(staging)
+            capture = _prepared(policy, spec, staging, now)
+        yield capture
     finally:
-        empty_staging(staging)
+        with naming_a_full_disk(staging):
+            empty_staging(staging)
+
+
+@contextmanager
+def naming_a_full_disk(directory: Path) -> Iterator[None]:
+    """Say which directory is on the disk that became full in the block.
+
+    Raises:
+        SpaceError: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise full_disk(directory) from error
+
+
+def full_disk(directory: Path | str) -> SpaceError:
+    """The error for a disk that became full while something was written to it."""
+    return SpaceError(f"{directory} is full", remedy="free room there, or move it to a larger disk")
+
+
+def _prepared(policy: BackupPolicy, spec: BackupSpec, staging: Path, now: Callable[[], datetime]) -> Capture:
+    started = now()
+    source = policy.source
+    rows: dict[str, dict[str, int]] = {}
+    exclude: tuple[str, ...] = ()
+    if isinstance(source, Sqlite):
+        copy = staging / source.path.name
+        rows = {str(copy): copy_database(source.path, copy)}
+        root = copy
+    elif isinstance(source, Files):
+        root, exclude = source.path, source.exclude
+    elif isinstance(source, Export):
+        root = _exported(source, staging / "export")
+    else:
+        raise TypeError(f"{source.kind} is not captured as files")
+    header = manifest.Header(policy.target, spec.run_id, (str(root),), _nanoseconds(started), rows, spec.facts())
+    skipped = source.excludes if isinstance(source, Files) else _nothing
+    path = staging / manifest.FILENAME
+    with path.open("x", encoding="ascii") as out:
+        totals = manifest.write(out, header, manifest.scan(root, skipped), lambda: _nanoseconds(now()))
+    _refuse_empty(policy, totals)
+    return Capture((root, path), exclude, started, totals)
 
 
 def empty_staging(staging: Path) -> None:
     """Leave the staging directory there and empty, whatever a killed backup left in it."""
     if staging.is_dir():
-        shutil.rmtree(staging)
+        destroy(staging)  # an export may leave directories there that cannot be entered
     private_directory(staging)
 
 
@@ -121,12 +150,14 @@ def copy_database(source: Path, copy: Path) -> dict[str, int]:
             closing(sqlite3.connect(copy)) as target,
         ):
             live.isolation_level = None
-            live.execute("PRAGMA trusted_schema = OFF")
+            distrust(live, source.stat().st_size)
             live.execute("BEGIN")
             rows = dict(count_rows(live))
             live.backup(target)
             live.execute("ROLLBACK")
     except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise full_disk(copy.parent) from error
         raise SourceError(
             f"the source {source} cannot be copied as an SQLite database: {error}",
             remedy="see whether it is one, who may read it, and who holds it locked",

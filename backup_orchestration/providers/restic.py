@@ -8,7 +8,6 @@ the target's tag, and what was just made is found by its run id. Dates and ids d
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,29 +15,30 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-from backup_orchestration.core import dump, tools
+from backup_orchestration.core import tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
     RepositoryError,
-    RepositoryLockedError,
     RepositoryMissingError,
     RepositoryVanishedError,
     RestoreFailedError,
     SourceError,
-    SpaceError,
     ToolLiedError,
+    UnknownSnapshotError,
 )
 from backup_orchestration.core.objects import Objects
 from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
-from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.sources import Dump
-from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, last_message
-from backup_orchestration.providers._witness import witness
+from backup_orchestration.core.sources import Dump, PgDump
+from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
+from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
+from backup_orchestration.providers._restic_snapshots import snapshot_of
+from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
@@ -47,7 +47,8 @@ from backup_orchestration.providers.base import (
     RestoreSpec,
     Surroundings,
 )
-from backup_orchestration.providers.capture import captured, require_space
+from backup_orchestration.providers.capture import captured, full_disk, require_space
+from backup_orchestration.providers.piped import piped
 from backup_orchestration.stores.open import open_store
 
 _HOST = "homelab"  # fixed: in containers the host name changes, and restic groups by it
@@ -61,7 +62,7 @@ class Restic(Provider):
     name: ClassVar[str] = "restic"
     encryption: ClassVar[str] = "client"
     tools: ClassVar[tuple[tools.Requirement, ...]] = (RESTIC,)
-    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export")
+    sources: ClassVar[tuple[str, ...]] = ("files", "sqlite", "dump", "export", "pg_dump")
 
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
         """See `Provider`."""
@@ -88,8 +89,9 @@ class ResticRepository(Repository):
 
     def backup(self, spec: BackupSpec, progress: Progress) -> Snapshot:
         """See `Repository`."""
-        with self._cli() as cli:
-            if isinstance(self._policy.source, Dump):
+        with self._cli(progress) as cli:
+            drop_dead_locks(cli, self._repository_files())
+            if isinstance(self._policy.source, Dump | PgDump):
                 return self._backup_dump(cli, self._policy.source, spec, progress)
             with captured(self._policy, spec, self._around.staging, self._around.now) as capture:
                 identity = self._open_or_create(cli, create=spec.create, source_bytes=capture.totals.bytes)
@@ -115,18 +117,20 @@ class ResticRepository(Repository):
         require_space(into.directory, snapshot.size_bytes, f"restoring {snapshot.key}")
         started = time.monotonic()
         if not into.witnessed:
-            with self._cli() as cli:
+            with self._cli(progress) as cli:
                 summary = self._restore(cli, snapshot, into.directory, progress)
             return _report(into.directory, summary, time.monotonic() - started)
-        with witness(self._repository_files()) as seen, self._cli(repository=seen.url, cached=False) as cli:
+        store = self._repository_files()
+        with witness(store, into.scratch, self.location) as seen, self._cli(progress, seen) as cli:
             try:
+                drop_dead_locks(cli, store)
                 summary = self._restore(cli, snapshot, into.directory, progress)
-            except (RestoreFailedError, RepositoryError) as error:
-                if seen.damaged:
-                    raise _damage(seen.damaged) from error
+            except HomelabError as error:
+                if reason := _reason(seen, snapshot, error):
+                    raise reason from error
                 raise
-            if seen.damaged:
-                raise _damage(seen.damaged)
+            if reason := _reason(seen, snapshot):
+                raise reason
         return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
@@ -157,12 +161,15 @@ class ResticRepository(Repository):
         return str(own) if own else f"<a file with the secret of {what}>"
 
     @contextmanager
-    def _cli(self, repository: str | None = None, *, cached: bool = True) -> Iterator[ResticCli]:
+    def _cli(self, progress: Progress = silent, through: Witness | None = None) -> Iterator[ResticCli]:
+        """restic on the repository; or on what a witness shows of it, which then judges the store, and uncached."""
         tool = tools.find(RESTIC)
-        cache = private_directory(self._around.cache) if cached else None
+        cache = None if through else private_directory(self._around.cache)
+        patience = None if through else self._place.patience
+        opened = through.url if through else self.location
         secret = self._around.secrets.file(self._destination.password, self._what())
         with secret as password, self._access() as access:
-            yield ResticCli(tool, repository or self.location, password, cache, access)
+            yield ResticCli(tool, opened, password, cache, access, self.location, patience, progress)
 
     @contextmanager
     def _access(self) -> Iterator[Mapping[str, str]]:
@@ -214,20 +221,21 @@ class ResticRepository(Repository):
             *("--time", f"{started.astimezone(UTC):%Y-%m-%d %H:%M:%S}"),
         ]
 
-    def _backup_dump(self, cli: ResticCli, source: Dump, spec: BackupSpec, progress: Progress) -> Snapshot:
+    def _backup_dump(self, cli: ResticCli, source: Dump | PgDump, spec: BackupSpec, progress: Progress) -> Snapshot:
         identity = self._open_or_create(cli, create=spec.create, source_bytes=0)
+        started, stream = self._around.now(), piped(source, spec)
         arguments = [
-            *("--stdin-from-command", "--stdin-filename", source.filename),
-            *self._marks(spec.run_id, identity, self._around.now()),
-            *("--", sys.executable, "-I", str(Path(dump.__file__)), *source.command),
+            *("--stdin-from-command", "--stdin-filename", stream.filename),
+            *self._marks(spec.run_id, identity, started),
+            *("--", *stream.command),
         ]
         self._store(cli, arguments, progress)
-        return self._read_back(cli, spec.run_id, (f"/{source.filename}",), 1)
+        return self._read_back(cli, spec.run_id, (f"/{stream.filename}",), 1)
 
     def _store(self, cli: ResticCli, arguments: Sequence[str], progress: Progress) -> None:
         done, summary = cli.backup(arguments, _teller(progress, "backup"))
         if done.returncode == INCOMPLETE:
-            kept = self._discard(cli, summary)
+            kept = self._discard(cli, str((summary or {}).get("snapshot_id", "")))
             raise SourceError(
                 f"restic could not read all of {self._policy.target}: {last_message(done)}{kept}",
                 remedy="see who may read it, and whether files vanish while it runs",
@@ -237,20 +245,15 @@ class ResticRepository(Repository):
         if summary is None or not summary.get("snapshot_id"):
             raise ToolLiedError("restic backup ended with exit code 0 and reported no snapshot")
 
-    def _discard(self, cli: ResticCli, summary: Mapping[str, Any] | None) -> str:
+    def _discard(self, cli: ResticCli, identity: str) -> str:
         """An incomplete snapshot is in the repository all the same: take it out of the list.
 
         Returns what to add to the message when that failed.
         """
-        if not summary or not summary.get("snapshot_id"):
+        if not identity:
             return ""
-        identity = str(summary["snapshot_id"])
         try:
-            try:
-                cli.query("forget", identity)
-            except RepositoryLockedError:
-                cli.query("unlock")  # drops only the locks of dead processes: a killed restic leaves one
-                cli.query("forget", identity)
+            past_dead_locks(cli, self._repository_files(), lambda: cli.query("forget", identity))
         except HomelabError as error:
             return f"; the incomplete snapshot {identity[:8]} is still listed: {error.message}"
         return ""
@@ -260,21 +263,37 @@ class ResticRepository(Repository):
         if len(listed) != 1:
             raise ToolLiedError(f"restic lists {len(listed)} snapshots of run {run_id}; it should be one")
         snapshot = self._snapshot(listed[0])
-        if sorted(snapshot.paths) != sorted(paths):
-            raise ToolLiedError(f"{snapshot.key} holds {', '.join(snapshot.paths)} instead of {', '.join(paths)}")
-        if files and not snapshot.counts.get("files"):
-            raise ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")
-        if not snapshot.size_bytes and isinstance(self._policy.source, Dump):
-            raise ToolLiedError(f"{snapshot.key} holds an empty dump")
+        if refusal := self._refusal(snapshot, paths, files):
+            refusal.message += self._discard(cli, snapshot.snapshot_id)
+            raise refusal
         return snapshot
+
+    def _refusal(self, snapshot: Snapshot, paths: Sequence[str], files: int) -> HomelabError | None:
+        """Why what was stored is not what was there to store, or None."""
+        dump = isinstance(self._policy.source, Dump | PgDump)
+        stored = snapshot.counts.get("files", 0)
+        if files and not stored:
+            return ToolLiedError(f"{snapshot.key} holds no file; the source has {files}")
+        if files and stored == 1 and not dump:  # the manifest
+            return SourceError(
+                f"the source {paths[0]} vanished while it was stored", remedy="see whether it is mounted"
+            )
+        if sorted(snapshot.paths) != sorted(paths):
+            return ToolLiedError(f"{snapshot.key} holds {', '.join(snapshot.paths)} instead of {', '.join(paths)}")
+        if not snapshot.size_bytes and dump:
+            return ToolLiedError(f"{snapshot.key} holds an empty dump")
+        return None
+
+    def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
+        return snapshot_of(listed, Restic.name, self.location, self._policy.description)
 
     def _restore(self, cli: ResticCli, snapshot: Snapshot, directory: Path, progress: Progress) -> Mapping[str, Any]:
         arguments = [snapshot.snapshot_id, "--target", str(directory)]
         done, summary = cli.restore(arguments, _teller(progress, "restore"))
         if done.returncode in (0, 1):
             why = last_message(done)
-            if "no space left on device" in why:
-                raise SpaceError(f"{directory} is full", remedy="free room there, or move `home` to a larger disk")
+            if is_full(why):
+                raise full_disk(directory)
             if done.returncode == 1:
                 raise RestoreFailedError(f"restic could not restore {snapshot.key}: {why}")
         else:
@@ -282,37 +301,6 @@ class ResticRepository(Repository):
         if summary is None or not summary.get("files_restored"):
             raise RestoreFailedError(f"restic restore of {snapshot.key} ended with exit code 0 and restored nothing")
         return summary
-
-    def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
-        try:
-            tags = dict(tag.split("=", 1) for tag in listed["tags"] if "=" in tag)
-            summary = listed.get("summary", {})
-            return Snapshot(
-                target=tags["target"],
-                provider=Restic.name,
-                repository=self.location,
-                repository_id=tags["repository"],
-                snapshot_id=_text(listed["id"]),
-                taken_at=datetime.fromisoformat(listed["time"]).astimezone(UTC),
-                size_bytes=int(summary.get("total_bytes_processed", 0)),
-                counts={"files": int(summary.get("total_files_processed", 0))},
-                paths=tuple(listed["paths"]),
-                run_id=tags["run"],
-                finished_at=_moment(summary.get("backup_end")),
-                description=self._policy.description,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ToolLiedError(f"restic lists a snapshot that cannot be read: {error!r}") from error
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
-
-
-def _moment(text: object) -> datetime | None:
-    return datetime.fromisoformat(text).astimezone(UTC) if isinstance(text, str) else None
 
 
 def _teller(progress: Progress, stage: str) -> Callable[[Mapping[str, Any]], None]:
@@ -327,6 +315,15 @@ def _report(root: Path, summary: Mapping[str, Any], seconds: float, bytes_read: 
         seconds=seconds,
         bytes_read=bytes_read,
     )
+
+
+def _reason(seen: Witness, snapshot: Snapshot, error: HomelabError | None = None) -> HomelabError | None:
+    """Why a witnessed restore failed, if the witness knows: it saw the reason for what restic made of it."""
+    if f"snapshots/{snapshot.snapshot_id}" in seen.missing:
+        return UnknownSnapshotError(f"{snapshot.key} is no longer in the repository", remedy="choose another one")
+    if seen.damaged and (error is None or isinstance(error, RestoreFailedError | RepositoryError)):
+        return _damage(seen.damaged)
+    return seen.fault
 
 
 def _damage(damaged: Sequence[str]) -> RestoreFailedError:

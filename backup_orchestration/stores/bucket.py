@@ -5,24 +5,27 @@ Short time limits and few retries: a store that does not answer is an error that
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backup_orchestration.core.errors import StoreError
-from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.errors import SpaceError, StoreError
+from backup_orchestration.core.places import Bucket, answer_seconds
 from backup_orchestration.core.secrets import Secrets
 
 Result = TypeVar("Result")
 
 _CONNECT_SECONDS = 10
-_READ_SECONDS = 60
 _ATTEMPTS = 3
 _IN_MEMORY_BYTES = 32 << 20
 _MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchBucket")
@@ -97,10 +100,14 @@ class BucketObjects:
             code = str(error.response.get("Error", {}).get("Code", ""))
             if code in _MISSING:
                 raise KeyError(name) from error
+            ours = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
             raise StoreError(
-                f"{self._place}: the store answers {code or 'with an error'}", remedy="see the keys and their rights"
+                f"{self._place}: the store answers {code or 'with an error'}",
+                remedy="see the keys and their rights" if ours else "see what the store's own log says",
             ) from None
         except (BotoCoreError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # not the store's: what is fetched is kept
+                raise SpaceError(f"{tempfile.gettempdir()} is full", remedy="free room there, or set TMPDIR") from None
             raise StoreError(
                 f"{self._place}: the store cannot be used: {type(error).__name__}: {error}",
                 remedy="see whether its endpoint answers",
@@ -108,21 +115,30 @@ class BucketObjects:
 
 
 def s3_client(place: Bucket, secrets: Secrets) -> Any:
-    """A boto3 client for a place.
+    """A boto3 client for a place; its time limits follow from the place's patience.
 
     Raises:
         SecretError: a key is missing.
     """
+    key = secrets.value(place.access_key, f"{place.name}.access_key")
+    secret = secrets.value(place.secret_key, f"{place.name}.secret_key")
+    answer = answer_seconds(place.patience)
+    return _client(place.endpoint, place.region, place.ca, key, secret, answer, os.getpid())
+
+
+@lru_cache(maxsize=16)
+def _client(endpoint: str, region: str, ca: Path | None, key: str, secret: str, answer: float, _process: int) -> Any:
+    """One for each endpoint and process: it keeps its connections, which a forked child must not share."""
     return boto3.client(
         "s3",
-        endpoint_url=place.endpoint,
-        region_name=place.region,
-        aws_access_key_id=secrets.value(place.access_key, f"{place.name}.access_key"),
-        aws_secret_access_key=secrets.value(place.secret_key, f"{place.name}.secret_key"),
-        verify=str(place.ca) if place.ca else None,
+        endpoint_url=endpoint,
+        region_name=region,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        verify=str(ca) if ca else None,
         config=Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=min(_CONNECT_SECONDS, answer),
+            read_timeout=answer,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
             # Servers that are not AWS often know no trailing checksums.
             request_checksum_calculation="when_required",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib import import_module
+
 from backup_orchestration.core.objects import Objects
-from backup_orchestration.core.places import Directory, Place
+from backup_orchestration.core.places import Bucket, Directory, Place
 from backup_orchestration.core.secrets import Secrets
 from backup_orchestration.stores.directory import DirectoryObjects
+
+
+def import_stores(places: Iterable[Place]) -> None:
+    """Import what opening these places takes: in workers that are forked afterwards it is there."""
+    if any(isinstance(place, Bucket) for place in places):
+        import_module(f"{__package__}.bucket")
 
 
 def open_store(place: Place, secrets: Secrets) -> Objects:

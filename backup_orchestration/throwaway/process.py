@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +17,12 @@ from pathlib import Path
 
 from backup_orchestration.core.locks import repository_lock, try_lock
 from backup_orchestration.core.private_files import private_directory
+from backup_orchestration.core.processes import kill_inside
+from backup_orchestration.core.trees import destroy
+
+_KILL_SECONDS = 30.0
+# A socket's path has at most 107 bytes (unix(7)), and a lab's may be longer.
+_SHORT_PATH = 60
 
 
 @dataclass(frozen=True)
@@ -24,12 +30,18 @@ class ProcessLab:
     """A place to restore into.
 
     Attributes:
-        root: private directory of this lab.
+        root: private directory of this lab; what is started for it must work inside, by which it is found.
         data: empty directory that a snapshot is restored into.
     """
 
     root: Path
     data: Path
+
+    def sockets(self) -> Path:
+        """A private directory with a short path; gone with the lab."""
+        path = _sockets(self.root)
+        path.mkdir(mode=0o700)
+        return path
 
 
 @contextmanager
@@ -51,7 +63,7 @@ def process_lab(labs: Path, name: str) -> Iterator[ProcessLab]:
         yield ProcessLab(root, data)
     finally:
         try:
-            destroy(root)
+            _end(root)
         finally:
             os.close(handle)
 
@@ -64,14 +76,20 @@ def reap(labs: Path) -> list[str]:
         return [root.name for root in sorted(labs.iterdir()) if root.is_dir() and _abandoned(root)]
 
 
-def destroy(root: Path) -> None:
-    """Remove a directory tree whatever modes its directories have; links are removed, never followed."""
-    for directory, folders, _ in os.walk(root):
-        for folder in folders:
-            path = Path(directory) / folder
-            if not path.is_symlink():
-                path.chmod(0o700)
-    shutil.rmtree(root)
+def _end(root: Path) -> None:
+    """Destroy a lab with all that still works in it: a server outlives who started it for a moment, or for ever."""
+    kill_inside(root, _KILL_SECONDS)
+    sockets = _sockets(root)
+    if sockets.is_dir() and not sockets.is_symlink() and sockets.stat().st_uid == os.geteuid():
+        destroy(sockets)
+    destroy(root)
+
+
+def _sockets(root: Path) -> Path:
+    """Named by what is random in the lab's name, so that the reaper knows it too."""
+    temporary = Path(tempfile.gettempdir())
+    short = temporary if len(os.fsencode(temporary)) <= _SHORT_PATH else Path("/tmp")  # noqa: S108 - private: see mkdir
+    return short / f"homelab-{root.name.rpartition('-')[2]}"
 
 
 def _registry(labs: Path) -> AbstractContextManager[None]:
@@ -87,7 +105,7 @@ def _abandoned(root: Path) -> bool:
     try:
         if not try_lock(handle):
             return False
-        destroy(root)
+        _end(root)
         return True
     finally:
         os.close(handle)

@@ -47,11 +47,11 @@ def test_it_plays_again_after_one_that_was_broken_off(site, restic, start, until
         first.process.terminate()
         assert first.end() != 0
         demo = start("devlab", "demo")
-        assert demo.end(280) == 0, demo.said()[-3000:]
+        assert demo.end(600) == 0, demo.said()[-3000:]
         assert in_order(demo.out.read_text(), WORDS) is None
         # The lab's settings are found without a variable; and all is fresh, as it said.
         done = site.cli("backup", "status", "--json")
-        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 5
+        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 7
         assert not list((site.root / ".homelab" / "devlab" / "labs").iterdir())
     finally:
         assert site.cli("devlab", "down", "--purge").returncode == 0

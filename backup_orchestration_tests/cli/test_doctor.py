@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from backup_orchestration.toolbox import debian
+from backup_orchestration.core import tools
+from backup_orchestration.providers.restic import RESTIC
+from backup_orchestration.toolbox.install import install_command
 
 pytestmark = pytest.mark.tools
 
@@ -41,7 +43,16 @@ def test_a_missing_tool_is_named_with_its_remedy(site, say, no_tools):
     (missing,) = [line for line in lines(said) if line.startswith("MISSING")]
     assert missing.startswith("MISSING  restic: restic 0.17.1 or newer is needed") and str(no_tools) in missing
     remedy = said.out.splitlines()[said.out.splitlines().index(missing) + 1]
-    assert remedy.strip() == debian.install_command("restic")
+    assert remedy.strip() == f"put it into {no_tools}, or unset HOMELAB_TOOLS"
+
+
+def test_without_a_place_of_its_own_the_remedy_is_the_systems_command(site, say, monkeypatch):
+    monkeypatch.delenv("HOMELAB_TOOLS", raising=False)
+    monkeypatch.setenv("PATH", str(site.root))
+    monkeypatch.setenv("XDG_DATA_HOME", str(site.root))
+    said = say("backup", "doctor")
+    assert said.code == 1
+    assert f"none in PATH and set-up\n         {install_command('restic')}\n" in said.out
 
 
 def test_a_tool_that_is_too_old(site, say, no_tools):
@@ -98,3 +109,31 @@ def test_it_says_when_a_webhook_is_told(site, say):
     assert "ok       notifications.phone: alerts are posted to it while `run --schedule` runs" in said.out
     assert "token" not in said.out
     assert Path(site.root / ".homelab").exists() is False
+
+
+def named(said):
+    """What is examined before the settings."""
+    return [line.split()[1].rstrip(":") for line in lines(said)]
+
+
+def test_only_the_tools_that_the_policies_need_are_named(site, say, restic):
+    assert named(say("backup", "doctor"))[:3] == ["python", "restic", "settings"]
+    site.declare(
+        "BackupPolicy(target='lab/code', source=Files(path=HERE / 'data'), "
+        "restore_test=RestoreTest(probes=[Probe(name='git')]))"
+    )
+    assert named(say("backup", "doctor"))[:4] == ["python", "git", "restic", "settings"]
+
+
+def test_the_labs_tools_are_named_without_settings(site, say, no_tools):
+    (site.root / "homelab.toml").write_text("colour = 1\n")
+    said = say("backup", "doctor", "--devlab")
+    assert said.code == 1
+    assert named(said) == ["python", "git", "pgbackrest", "postgres", "rclone", "restic"]
+    assert len([line for line in lines(said) if line.startswith("MISSING")]) == 5
+
+
+def test_install_with_everything_there_changes_nothing(site, say, restic):
+    said = say("backup", "doctor", "--install")
+    assert said.code == 0 and "unpack" not in said.err
+    assert f"at {tools.find(RESTIC).path}" in said.out

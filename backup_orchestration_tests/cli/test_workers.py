@@ -43,6 +43,16 @@ def test_two_commands_on_one_target_take_turns(fake, start, until):
     assert len(fake.homelab.repository("app/files").snapshots()) == 2
 
 
+def test_a_provider_that_cannot_list_fails_its_target_and_shows_no_secret(fake):
+    """What a worker does not catch itself, Python would print with everything that is in it."""
+    behave(fake, app_files={"list_error": "cannot use correct horse battery"})
+    done = fake.cli("backup", "restore-test", "--all")
+    assert done.returncode == 1
+    assert "app/files: failed: RuntimeError: cannot use *** (this is a defect; report it)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "correct horse" not in done.stdout + done.stderr
+
+
 def test_a_first_command_beside_another_first_command(site, start):
     """Both find no Dagster home; making its storage twice at once would break one of them."""
     make_fake(site, policy("app/files"), policy("app/other"))

@@ -1,14 +1,23 @@
 """What goes wrong fails the run, is heard once, and leaves no secret behind."""
 
 import contextlib
+import importlib
+import os
 import shutil
+import signal
 import sqlite3
+import threading
+import traceback
 import zlib
 
 import dagster as dg
+import pytest
 from fakes import behave, damage, make_fake, policy
 
-from backup_orchestration.orchestration import names
+from backup_orchestration.core.errors import HomelabError, SettingsError
+from backup_orchestration.orchestration import execute, names
+from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.sensors import sensors_of
 
 # The secrets of the site, and what an exception of somebody else's library might hold besides.
 PASSWORD, EVIDENCE_KEY = "correct horse battery", "staple of evidence"
@@ -160,3 +169,53 @@ def test_a_secret_in_what_was_captured_is_not_shown(graph):
     assert not graph.restore_test()
     assert "***" in graph.heard.evidence[0].reason
     assert PASSWORD not in [canary for _, canary in findings(graph.site.root / ".homelab")]
+
+
+def test_a_sensor_that_meets_a_foreign_exception_leaves_no_secret(graph):
+    """Dagster keeps what a tick raises, with its causes."""
+    assert graph.backup()
+    damage(graph.site, graph.heard.snapshots[0])
+    assert not graph.restore_test()
+    behave(graph.site, app_files={"list_error": RAW})
+    again, _alerts = sensors_of(graph.site.homelab, ["app/files"])
+    with pytest.raises(HomelabError) as raised:
+        again.evaluate_tick(dg.build_sensor_context(instance=graph.instance))
+    text = "".join(traceback.format_exception(raised.value))
+    assert "RuntimeError: cannot open https://***@host.invalid/path with *** nor ***" in text
+    assert not [canary for canary in CANARIES if canary in text]
+
+
+def test_definitions_that_cannot_be_built_leave_no_secret(graph, monkeypatch):
+    (graph.site.root / "services.py").write_text(f"raise ValueError({RAW!r})")
+    monkeypatch.setenv("HOMELAB_SETTINGS", str(graph.site.root / "homelab.toml"))
+    with pytest.raises(SettingsError) as raised:
+        importlib.import_module("backup_orchestration.definitions").definitions()
+    text = "".join(traceback.format_exception(raised.value))
+    assert "ValueError: cannot open https://***@host.invalid/path with *** nor ***" in text
+    assert not [canary for canary in CANARIES if canary in text]
+
+
+def test_a_run_that_is_stopped_is_not_tried_again(graph, tmp_path, until):
+    """Terminate in the page ends in SIGTERM to the run; Dagster would respect the retry policy of the asset."""
+    mark = tmp_path / "begun"
+    behave(graph.site, app_files={"child": ["/bin/sh", "-c", f"touch {mark}; exec sleep 300"]})
+
+    def stop():
+        until(mark.exists)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert not execute.run_backup(graph.site.homelab, graph.instance, "app/files", Listener())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        stopper.join()
+    kinds = {
+        entry.dagster_event_type.value
+        for entry in graph.instance.all_logs(graph.last_run.run_id)
+        if entry.is_dagster_event
+    }
+    assert "STEP_UP_FOR_RETRY" not in kinds and "STEP_FAILURE" in kinds
+    assert graph.last_run.status.value == "FAILURE"

@@ -5,9 +5,10 @@ version ignores or refuses the timestamp, they fail.
 """
 
 import pytest
-from fakes import ago, damage, taken, vanish
+from fakes import ago, behave, damage, stored, taken, vanish
 
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.operations.status import recovery_point_after
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.recovery_point import report_recovery_point
 
@@ -66,6 +67,25 @@ def test_the_point_falls_back_when_its_snapshot_vanishes(graph):
     vanish(graph.site, new)
     assert graph.restore_test(old.key)
     assert graph.point()[0] == old.key
+
+
+def test_a_snapshot_that_vanishes_while_another_is_tested_is_no_point(graph):
+    """It was listed before the test, and is asked for after it."""
+    old, new = taken(graph.site, ago(hours=9)), taken(graph.site, ago(hours=2))
+    assert graph.restore_test(new.key)
+    behave(graph.site, app_files={"restore_child": ["rm", "-rf", str(stored(graph.site, new))]})
+    assert graph.restore_test(old.key)
+    assert graph.point()[0] == old.key
+
+
+def test_the_repository_is_not_asked_again_for_what_was_just_restored(graph):
+    old, new = taken(graph.site, ago(hours=9)), taken(graph.site, ago(hours=2))
+    first, second = graph.site.restore_test(key=old.key), graph.site.restore_test(key=new.key)
+    vanish(graph.site, new)
+    assert recovery_point_after(graph.site.homelab, second, (old, new)) == new
+    assert recovery_point_after(graph.site.homelab, first, (old, new)) == old
+    failed = second.model_copy(update={"passed": False})
+    assert recovery_point_after(graph.site.homelab, failed, (old, new)) == old
 
 
 def test_asking_for_the_vanished_snapshot_itself_moves_the_point_too(graph):

@@ -53,7 +53,7 @@ def test_a_dead_process_is_told_from_every_other(graph, dead):
     left = {
         "alive": living,
         "of another host": {**dead, HOST: socket.gethostname() + "-other"},
-        "of Dagster's daemon": {},
+        "not begun by Dagster's daemon yet": {},
         "without a process": {HOST: dead[HOST]},
     }
     runs = {name: started(graph, tags) for name, tags in {**gone, **left}.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-# Its version is asked before every call: quickly answered.
+# Its version is asked besides: quickly answered.
 SCRIPT = """\
 #!/bin/sh
 if [ "$*" = version ]; then

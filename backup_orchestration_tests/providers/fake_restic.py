@@ -2,7 +2,8 @@
 
 `answers.json` beside it holds for each verb a list with one answer a call: null does what restic would do, as far
 as the tests need it; an object may give `code`, `stderr`, and `stdout` instead of what restic would print; with
-`skip` nothing is done besides. After the last answer restic behaves. `calls.jsonl` gets a line for every call.
+`skip` nothing is done besides; with `leaves` the call leaves this lock. After the last answer restic behaves.
+`calls.jsonl` gets a line for every call.
 """
 
 import hashlib
@@ -25,6 +26,9 @@ def main(arguments):
     sys.stdout.write(answer.get("stdout", printed))
     sys.stderr.write(answer.get("stderr", ""))
     sys.stdout.flush()
+    if lock := answer.get("leaves"):
+        (repository().parent / "locks").mkdir(exist_ok=True)
+        (repository().parent / "locks" / ("c" * 64)).write_text(json.dumps(lock))
     if answer.get("signal"):
         os.kill(os.getpid(), answer["signal"])
     return answer.get("code", code)
@@ -53,6 +57,8 @@ def option(arguments, name):
 def do_cat(arguments):
     if not repository().exists():
         return "", 10
+    if "lock" in arguments:
+        return (repository().parent / "locks" / arguments[-1]).read_text(), 0
     return json.dumps({"version": 2, "id": json.loads(repository().read_text())["id"]}), 0
 
 

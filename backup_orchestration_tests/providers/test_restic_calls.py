@@ -11,6 +11,7 @@ from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import RestoreFailedError, SourceError, ToolMissingError
 from backup_orchestration.homelab.load import load
 from backup_orchestration.operations.backup import Wish, backup
+from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.providers.base import RestoreSpec
 
 PASSWORD = "correct horse battery"
@@ -111,6 +112,27 @@ def test_a_restore_test_gets_no_cache_and_a_restore_gets_one(site, fake, tmp_pat
         assert ("--no-cache" in call.argv) is witnessed
         assert ("RESTIC_CACHE_DIR" in call.env) is not witnessed
         assert call.env["RESTIC_REPOSITORY"].startswith("rest:http+unix://" if witnessed else str(site.root))
+
+
+def test_what_only_looks_takes_no_lock_and_what_reads_or_writes_data_does(site, fake):
+    """restic waits a fifth of a second for each lock, and writes it where only something is looked up."""
+    locked = {call.verb: "--no-lock" not in call.argv for call in _everything(site, fake)}
+    assert locked == {
+        "cat": False,
+        "snapshots": False,
+        "init": True,
+        "backup": True,
+        "restore": True,
+        "forget": True,
+    }
+
+
+def test_a_repository_that_was_just_listed_is_not_listed_again_for_a_restore_test(site, fake):
+    site.backup()
+    listed = site.homelab.repository("app/files").snapshots()
+    fake.answer()
+    restore_test(site.homelab, "app/files", listed[0].key, "run", listed=listed)
+    assert fake.verbs() == ["restore"]
 
 
 def _everything(site, fake):

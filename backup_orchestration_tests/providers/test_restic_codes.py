@@ -120,20 +120,20 @@ def test_code_3_without_a_snapshot_forgets_nothing(site, fake):
 def test_a_stale_lock_does_not_keep_an_incomplete_snapshot(site, fake):
     kept = site.backup()
     locked = failing(11, "repository is already locked by PID 1")
-    fake.answer(backup=[{"code": 3}], forget=[locked], unlock=[{"skip": True}])
+    lock = {"time": "2026-11-23T02:00:03.123456789Z", "hostname": "gone", "pid": 1}
+    fake.answer(backup=[{"code": 3, "leaves": lock}], forget=[locked])
     with pytest.raises(SourceError) as caught:
         site.backup()
-    assert fake.verbs() == ["cat", "backup", "forget", "unlock", "forget"]
+    assert fake.verbs() == ["cat", "backup", "forget", "cat", "forget"]
     assert [item["id"] for item in fake.stored(site)] == [kept.snapshot_id]
     assert "still listed" not in str(caught.value)
-    assert "--remove-all" not in fake.calls("unlock")[0].argv
 
 
 def test_an_incomplete_snapshot_that_stays_is_named_beside_the_reason(site, fake):
     fake.seed(site)
     locked = failing(11, "repository is already locked by PID 1")
     unread = json.dumps({"message_type": "error", "error": {"message": "permission denied"}, "item": "/srv/x"})
-    fake.answer(backup=[{"code": 3, "stderr": unread}], forget=[locked, locked], unlock=[{"skip": True}])
+    fake.answer(backup=[{"code": 3, "stderr": unread}], forget=[locked])
     with pytest.raises(SourceError, match=r"/srv/x: permission denied; .* is still listed: .* locked by PID 1"):
         site.backup()
 

@@ -1,18 +1,23 @@
 """The window that a restore test restores through: what it hands out, what it checks, what it refuses."""
 
+import errno
 import hashlib
 import http.client
+import io
 import json
+import os
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
+from backup_orchestration.core.errors import SpaceError, StoreError
 from backup_orchestration.providers import _witness
 from backup_orchestration.providers._witness import witness
+from backup_orchestration.stores import directory
 from backup_orchestration.stores.directory import DirectoryObjects
 
 KINDS = ("data", "index", "keys", "snapshots")
@@ -220,6 +225,65 @@ def test_different_files_are_read_at_the_same_time(root, monkeypatch):
     assert seen.bytes_read == 40
 
 
+class Failing(DirectoryObjects):
+    """A store that raises this for names of this kind, from the second time it is asked on."""
+
+    def __init__(self, root, error, kinds):
+        super().__init__(root)
+        self.error, self.kinds, self.asked = error, kinds, 0
+
+    def open(self, name):
+        if name.startswith(self.kinds):
+            self.asked += 1
+            raise self.error
+        return super().open(name)
+
+
+@pytest.mark.parametrize(
+    "error", [StoreError("s3: it does not answer"), PermissionError(13, "Permission denied"), ValueError("a defect")]
+)
+def test_a_store_that_fails_is_no_damage_and_is_not_asked_again(root, error):
+    names = [put(root, "data", content) for content in (b"one", b"two")]
+    store = Failing(root, error, "data/")
+    with witness(store, called="the place") as seen:
+        assert [ask(seen, "GET", f"/{name}")[0] for name in names] == [403, 403]
+        assert ask(seen, "GET", "/config")[0] == 403
+        assert ask(seen, "POST", f"/{LOCK}", b"held")[0] == 403
+    assert (seen.damaged, seen.missing, store.asked) == ([], [], 1)
+    assert isinstance(seen.fault, StoreError)
+    assert str(error.args[-1]) in str(seen.fault)
+
+
+@pytest.mark.parametrize("how", ["gone", "another"])
+def test_a_file_that_is_missing_since_its_repository_went_away_is_no_damage(root, how):
+    """An unmounted disk takes all files along; in its place there may be the repository of another one."""
+    with witness(DirectoryObjects(root), called="the place") as seen:
+        (root / "config").unlink()
+        if how == "another":
+            (root / "config").write_bytes(b"of another one")
+        assert ask(seen, "GET", f"/data/{'a' * 64}")[0] == 403
+    assert seen.damaged == []
+    assert "the place went away while it was read" in str(seen.fault)
+
+
+def test_a_file_that_could_not_be_read_at_first_is_judged_when_it_can(root, monkeypatch):
+    """It must not pass unseen because somebody asked for it before."""
+    name = put(root, "data", b"0123456789")
+    (root / _witness.stored_as(name)).write_bytes(b"damaged")
+    read_whole = _witness._read_whole
+
+    def once(*arguments):
+        monkeypatch.setattr(_witness, "_read_whole", read_whole)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(_witness, "_read_whole", once)
+    with witness(DirectoryObjects(root)) as seen:
+        with pytest.raises(http.client.HTTPException):
+            ask(seen, "GET", f"/{name}")
+        assert ask(seen, "GET", f"/{name}")[0] == 200
+    assert seen.damaged == [name]
+
+
 def test_nothing_is_left_after_the_block(root):
     threads = set(threading.enumerate())
     with witness(DirectoryObjects(root)) as seen:
@@ -243,3 +307,44 @@ def test_a_connection_that_is_cut_off_harms_nobody(root, capfd):
                 cut.recv(10)
         assert ask(seen, "GET", f"/{name}", Range="bytes=0-1")[2] == b"xx"
     assert capfd.readouterr() == ("", "")
+
+
+class Bucket(DirectoryObjects):
+    """Hands out what is no file of this host, as a bucket does."""
+
+    @contextmanager
+    def open(self, name):
+        with super().open(name) as file:
+            yield io.BytesIO(file.read())
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_no_room_to_keep_a_file_of_a_bucket_is_no_damage(root, tmp_path, monkeypatch):
+    name = put(root, "data", b"0123456789")
+    monkeypatch.setattr(_witness.shutil, "copyfileobj", full)
+    with witness(Bucket(root), tmp_path) as seen:
+        assert ask(seen, "GET", f"/{name}")[0] == 403
+        assert seen.damaged == []
+        assert isinstance(seen.fault, SpaceError) and f"{tmp_path}/" in str(seen.fault)
+        monkeypatch.undo()
+        assert ask(seen, "GET", f"/{name}")[0] == 403  # and not what came before the disk was full
+
+
+def test_a_lock_that_the_store_does_not_take_is_refused_for_good(root, monkeypatch):
+    """restic asks again for a quarter of an hour after most other answers."""
+    monkeypatch.setattr(directory, "write_atomically", full)
+    with witness(DirectoryObjects(root)) as seen:
+        assert ask(seen, "POST", f"/{LOCK}", b"lock")[0] == 403
+        assert isinstance(seen.fault, StoreError) and "No space left on device" in str(seen.fault)
+
+
+def test_all_of_it_lies_in_the_place_it_was_given_however_long_its_name(root, tmp_path):
+    name, place = put(root, "data", b"0123456789"), tmp_path / ("long" * 50)
+    place.mkdir()
+    with witness(Bucket(root), place) as seen:
+        assert ask(seen, "GET", f"/{name}")[2] == b"0123456789"
+        assert {path.name for path in place.rglob("*") if not path.is_dir()} == {"s", name.replace("/", "-")}
+    assert list(place.iterdir()) == []

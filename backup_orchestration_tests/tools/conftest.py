@@ -2,47 +2,22 @@
 
 import os
 import shutil
-import signal
+import socket
 import subprocess
-import time
-from collections.abc import Callable
 
 import pytest
 
-
-@pytest.fixture(scope="session")
-def empty_repository(tmp_path_factory, new_site, restic):
-    """A directory with an empty repository whose password costs 50 ms instead of 500 with every call.
-
-    restic makes that cost half a second on the machine that makes the repository; this one is made slow for it.
-    """
-    site = new_site(tmp_path_factory.mktemp("empty"))
-    repository = site.root / "repository"
-    env = {
-        **os.environ,
-        "RESTIC_REPOSITORY": str(repository),
-        "RESTIC_PASSWORD_FILE": str(site.root / "secrets" / "password"),
-    }
-    making = subprocess.Popen([str(restic), "init", "--quiet", "--no-cache"], env=env)
-    while making.poll() is None:
-        time.sleep(0.01)
-        making.send_signal(signal.SIGSTOP)
-        time.sleep(0.08)
-        making.send_signal(signal.SIGCONT)
-    assert making.returncode == 0
-    return repository
-
-
-@pytest.fixture(scope="session")
-def start_repository(empty_repository) -> Callable:
-    """Gives a site an empty repository for each of these targets."""
-
-    def start(site, *targets):
-        for target in targets:
-            shutil.copytree(empty_repository, site.homelab.repository(target).location)
-        return site
-
-    return start
+from backup_orchestration.core import tools
+from backup_orchestration.core.commands import die_with_parent
+from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.postgres import find_programs
+from backup_orchestration.core.secrets import SecretRef
+from backup_orchestration.devlab.certificates import Authority
+from backup_orchestration.devlab.needs import RCLONE
+from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
+from backup_orchestration_tests.conftest import needed
+from backup_orchestration_tests.postgres_cluster import running_cluster, wait
+from backup_orchestration_tests.tools.pg_sites import PgSite
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +39,73 @@ def kept(template, tmp_path):
     return type(template)(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory):
+    """A cluster with checksums, on a Unix socket; its WAL goes where the last test sent it."""
+    needed(lambda: find_programs().directory)
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pgbackrest():
+    """The real pgBackRest."""
+    return needed(lambda: tools.find(PGBACKREST).path)
+
+
+@pytest.fixture(scope="session")
+def pg_kept(tmp_path_factory, postgres_cluster, pgbackrest):
+    """A repository with a full backup and an incremental one on it, of a cluster with a table that changes."""
+    site = PgSite(tmp_path_factory.mktemp("pg-kept") / "site", postgres_cluster, source={"backup": "incr"}).archive()
+    # Files of 2 MiB and more are stored by themselves, the others in bundles.
+    postgres_cluster.sql(
+        "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 8) AS text FROM generate_series(1, 20000) n"
+    )
+    full = site.backup()
+    postgres_cluster.sql("CREATE TABLE small AS SELECT n FROM generate_series(1, 1000) n")
+    return site, full, site.backup()
+
+
 @pytest.fixture
-def matrix(record_property):
-    """Puts a row on record; the run's end shows all rows of a heading as one table."""
-    return lambda heading, *row: record_property("matrix", {"heading": heading, "row": row})
+def pg_copy(tmp_path, pg_kept):
+    """A copy of it to damage: the site, the full backup and the incremental one."""
+    site, full, incremental = pg_kept
+    copy = PgSite(tmp_path / "site", site.cluster, source=site.source)
+    shutil.copytree(site.root / "backups", copy.root / "backups", symlinks=True)
+    return copy, full, incremental
+
+
+@pytest.fixture(scope="session")
+def s3_store(tmp_path_factory):
+    """rclone's S3 server over TLS, with a certificate of an authority of its own: `Place` of a bucket in it."""
+    rclone = needed(lambda: tools.find(RCLONE).path)
+    root = tmp_path_factory.mktemp("s3")
+    authority = Authority("Test CA")
+    issued = authority.issue("localhost", ["localhost"])
+    texts = {"ca.pem": authority.issued.certificate, "cert.pem": issued.certificate, "key.pem": issued.key}
+    for name, text in {**texts, "access": b"key\n", "secret": b"secret\n"}.items():
+        (root / name).write_bytes(text)
+    (root / "objects" / "backups").mkdir(parents=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [str(rclone), "serve", "s3", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"]
+    command += ["--cert", str(root / "cert.pem"), "--key", str(root / "key.pem"), str(root / "objects")]
+    env = {**os.environ, "RCLONE_AUTH_KEY": '"key,secret"', "RCLONE_CONFIG": ""}
+    with open(root / "log", "wb") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, preexec_fn=die_with_parent)
+    try:
+        wait(lambda: answers(port))
+        yield Bucket(
+            bucket="backups", prefix="lab", endpoint=f"https://localhost:{port}", region="us-east-1",
+            ca=root / "ca.pem", access_key=SecretRef(file=root / "access"), secret_key=SecretRef(file=root / "secret"),
+            name="destinations.default",
+        )  # fmt: skip
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def answers(port):
+    """Whether something listens there."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -6,6 +6,7 @@ import pytest
 
 from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.errors import (
+    CommandFailedError,
     RepositoryMissingError,
     RepositoryVanishedError,
     UnknownSnapshotError,
@@ -13,6 +14,7 @@ from backup_orchestration.core.errors import (
 )
 from backup_orchestration.core.status import Protection
 from backup_orchestration.operations.backup import Wish, backup
+from backup_orchestration.providers import _witness
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic")]
 
@@ -124,3 +126,25 @@ def test_a_snapshot_that_can_no_longer_be_listed_is_no_recovery_point(kept):
     found = kept.judge()
     assert (found.protection, found.recovery_point) == (Protection.NEVER, None)
     assert "no longer in the repository" in found.reason
+
+
+def test_while_a_restore_test_reads_a_backup_may_run_and_prune_may_not(kept, restic, monkeypatch):
+    """The lock that its restic puts into the repository is seen by every host."""
+    key = kept.homelab.repository("app/files").latest().key
+    read_whole, met = _witness._read_whole, []
+
+    def beside(file, identity):
+        if not met and "/data/" in str(file.name):
+            met.append(kept.backup().key)
+            with pytest.raises(CommandFailedError, match="exit code 11"):
+                by_hand(restic, kept, "prune")
+            with pytest.raises(CommandFailedError, match="exit code 11"):
+                by_hand(restic, kept, "forget", "--keep-last", "1", "--group-by", "")
+        return read_whole(file, identity)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_witness, "_read_whole", beside)
+        evidence = kept.restore_test(key=key)
+    assert evidence.passed, evidence.reason
+    assert [item.key for item in kept.homelab.repository("app/files").snapshots()] == [key, *met]
+    by_hand(restic, kept, "prune")  # nothing is left of the lock

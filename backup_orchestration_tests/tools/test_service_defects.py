@@ -6,11 +6,15 @@ import os
 import shutil
 import tarfile
 import threading
+import time
+from contextlib import suppress
 
 import pytest
 from defects import at, everything, other_byte, planted
 
-from backup_orchestration.devlab import seed
+from backup_orchestration.core.application import free_port
+from backup_orchestration.core.beside import running
+from backup_orchestration.devlab import radicale, seed
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.devlab.meilisearch import StandIn
 
@@ -24,14 +28,16 @@ from backup_orchestration.contributors.certs import Certs
 from backup_orchestration.contributors.gitlab import GitLab
 from backup_orchestration.contributors.grafana import Grafana
 from backup_orchestration.contributors.meilisearch import Meilisearch
+from backup_orchestration.contributors.radicale import Radicale
 HERE = Path(__file__).parent / "services"
 certs = Certs(HERE / "certs", {hosts!r})
 gitlab = GitLab(HERE / "gitlab/config", HERE / "gitlab/repositories")
 grafana = Grafana(HERE / "grafana/grafana.db", min_rows={{"dashboard": 12}})
 KEY = HERE.parent / "secrets/search"
 meilisearch = Meilisearch("http://127.0.0.1:{port}", HERE / "meilisearch/dumps", key_file=KEY)
+radicale = Radicale(HERE / "radicale", {event!r}, contains={summary!r})
 """
-TARGETS = ("certs/ca", "gitlab/config", "gitlab/repositories", "grafana/db", "meilisearch/dump")
+TARGETS = ("certs/ca", "gitlab/config", "gitlab/repositories", "grafana/db", "meilisearch/dump", "radicale/collections")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def services(tmp_path_factory, new_site, start_repository):
     """The lab's services, and a good snapshot of each."""
     site = new_site(tmp_path_factory.mktemp("services"))
     settings = (site.root / "homelab.toml").read_text()
-    names = ("certs", "gitlab", "grafana", "meilisearch")
+    names = ("certs", "gitlab", "grafana", "meilisearch", "radicale")
     listed = ", ".join(f'"./services.py:{name}"' for name in names)
     (site.root / "homelab.toml").write_text(settings.replace('"./services.py"', listed))
     (site.root / "secrets" / "search").write_text(KEY)
@@ -47,7 +53,9 @@ def services(tmp_path_factory, new_site, start_repository):
     seed.seed(site.root / "services")
     search = StandIn(0, site.root / "services" / "meilisearch", KEY)
     threading.Thread(target=search.serve_forever, daemon=True).start()
-    text = SERVICES.format(hosts=seed.HOST_NAMES, port=search.server_address[1])
+    text = SERVICES.format(
+        hosts=seed.HOST_NAMES, port=search.server_address[1], event=radicale.EVENT, summary=radicale.SUMMARY
+    )
     (site.root / "services.py").write_text(text)
     start_repository(site, *TARGETS)
     yield site, {target: site.backup(target).key for target in TARGETS}
@@ -124,6 +132,7 @@ def objects_behind_a_link(tree):
     objects.symlink_to("/etc")
 
 
+EVENT = f"collections/collection-root/{radicale.EVENT}"
 DEFECTS = {
     "reference moved": ("gitlab/repositories", moved_reference, "git", "refs/heads/main is at"),
     "object missing": ("gitlab/repositories", lost_object, "git", "missing"),
@@ -142,6 +151,36 @@ DEFECTS = {
     "chain broken": ("certs/ca", foreign(["ca.pem", "ca.key"]), "certificate", "the chain is broken"),
     "one document less": ("meilisearch/dump", without_a_document, "documents", "index films has 79 documents, 80"),
     "counts gone": ("meilisearch/dump", at("counts.json", lambda path: path.unlink()), "documents", "counts.json"),
+    "event removed": (
+        "radicale/collections",
+        at(EVENT, lambda path: path.unlink()),
+        "http",
+        f"GET /{radicale.EVENT} with credentials: status 404, 200 was expected",
+    ),
+    "event of other content": (
+        "radicale/collections",
+        at(EVENT, lambda path: path.write_bytes(path.read_bytes().replace(b"Opening", b"Closing"))),
+        "http",
+        "'SUMMARY:Opening of the lab' is not in the",
+    ),
+    "users file missing": (
+        "radicale/collections",
+        at("users", lambda path: path.unlink()),
+        "http",
+        "/users cannot be read: No such file",
+    ),
+    "configuration garbled": (
+        "radicale/collections",
+        at("config", lambda path: path.write_text("[auth\n")),
+        "http",
+        "the application ended with exit code 1 before it answered; it said last: ",
+    ),
+    "doors open": (
+        "radicale/collections",
+        at("config", lambda path: path.write_text("[auth]\ntype = none\n")),
+        "http",
+        f"GET /{radicale.EVENT}: status 200, 401 was expected",
+    ),
 }
 
 
@@ -232,3 +271,53 @@ def test_pushes_during_the_capture_do_not_fail_it(services, monkeypatch):
     for key in keys:
         evidence = site.restore_test("gitlab/repositories", key)
         assert evidence.passed, evidence.reason
+
+
+def test_a_login_that_the_restored_users_file_does_not_know_is_red(services, matrix):
+    """Of a users file with hashes the login is on this host, and must open what was restored."""
+    site, keys = services
+    declared = (site.root / "services.py").read_text()
+    login = site.root / "secrets" / "login"
+    login.write_text((site.root / "services/radicale/users").read_text())
+    with_login = declared.replace("contains=", "login=HERE.parent / 'secrets/login', contains=")
+    (site.root / "services.py").write_text(with_login)
+    try:
+        assert site.restore_test("radicale/collections", keys["radicale/collections"]).passed
+        login.write_text("lab:another password\n")
+        evidence = site.restore_test("radicale/collections", keys["radicale/collections"])
+    finally:
+        (site.root / "services.py").write_text(declared)
+    matrix(HEADING, "wrong login", "http", evidence.reason.partition(": ")[2])
+    assert f"http: GET /{radicale.EVENT} with credentials: status 401, 200 was expected" in evidence.reason
+
+
+def test_a_calendar_is_captured_while_the_real_radicale_is_written(services):
+    """Events that are added while restic reads are neither lost nor a fault."""
+    site, _ = services
+    directory = site.root / "services/radicale"
+    port = free_port()
+    stop = threading.Event()
+    command = radicale.command(directory, port)
+    with running(command, 5):
+        writer = radicale.Writer(directory, f"http://127.0.0.1:{port}")
+
+        def writing():
+            while not stop.wait(0.02):
+                with suppress(OSError):  # it is starting
+                    writer.add()
+
+        thread = threading.Thread(target=writing)
+        thread.start()
+        try:
+            deadline = time.monotonic() + 30
+            while len(list((directory / EVENT).parent.glob("event-*.ics"))) < 5:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            keys = [site.backup("radicale/collections").key for _ in range(2)]
+        finally:
+            stop.set()
+            thread.join()
+    for key in keys:
+        evidence = site.restore_test("radicale/collections", key)
+        assert evidence.passed, evidence.reason
+        assert evidence.counts["files"] >= 5 + 3

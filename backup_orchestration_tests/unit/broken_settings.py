@@ -76,6 +76,12 @@ TABLE = [
         "correct destinations.other.location",
         password=f"{PASSWORD}\n[destinations.other]\nlocation = 7\n{PASSWORD}",
     ),
+    settings(
+        "no-patience",
+        "destinations.default.patience",
+        "correct destinations.default.patience",
+        password=f"patience = 0\n{PASSWORD}",
+    ),
     settings("not-toml", "line 1", "correct that line", contributors="contributors: [./services.py]"),
     settings(
         "bad-destination-name",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -186,6 +187,14 @@ def test_who_ignores_being_stopped_is_killed(tmp_path, monkeypatch, who):
     assert wait_until(lambda: not is_running(pid_in(stubborn)), 3)
 
 
+def test_what_a_program_leaves_running_ends_with_it(tmp_path):
+    """Also when it was killed: by the kernel, for want of memory."""
+    child = tmp_path / "pid"
+    done = run(shell(f"sleep 60 >/dev/null 2>&1 & echo $! >{child}; kill -9 $$"))
+    assert done.returncode == -9
+    assert wait_until(lambda: not is_running(pid_in(child)))
+
+
 def test_an_exception_while_waiting_stops_the_program(tmp_path):
     child = tmp_path / "pid"
 
@@ -221,3 +230,59 @@ def test_waiting_works_where_the_system_has_no_pidfd(monkeypatch):
     assert run(shell("exit 4")).returncode == 4
     with pytest.raises(CommandTimeoutError):
         run(shell("exec sleep 60", timeout=0.3))
+
+
+def test_a_program_that_is_hopeless_is_stopped(tmp_path):
+    heard = []
+    with pytest.raises(CommandTimeoutError, match=r"sh did not end within .* and was stopped"):
+        run(shell(f"echo $$ > {tmp_path}/pid; echo fails >&2; sleep 60"), None, heard.append, lambda: "fails" in heard)
+    assert not is_running(int((tmp_path / "pid").read_text()))
+
+
+def test_a_program_that_is_not_ends_by_itself():
+    asked = []
+    done = run(shell("sleep 1.2; exit 3"), hopeless=lambda: bool(asked.append(1)))
+    assert done.returncode == 3
+    assert asked
+
+
+def test_a_program_that_is_watched_has_its_time_limit_all_the_same():
+    with pytest.raises(CommandTimeoutError):
+        run(shell("sleep 60", timeout=0.8), hopeless=lambda: False)
+
+
+def test_a_program_that_does_not_heed_sigterm_has_its_grace_and_no_more():
+    """A restic takes a minute to remove its lock from a store that fails."""
+    started = time.monotonic()
+    with pytest.raises(CommandTimeoutError):
+        run(shell("trap '' TERM; sleep 60 & wait; sleep 60", timeout=0.5, grace=0.5))
+    assert time.monotonic() - started < 20  # and not the 30 s of others
+
+
+def test_a_program_can_be_kept_from_writing_elsewhere(tmp_path):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for directory in (inside, outside):
+        directory.mkdir()
+        (directory / "old").write_text("old")
+    script = "echo new > inside/old; touch inside/made; echo new > outside/old; touch outside/made; rm outside/old"
+    done = run(Command(("sh", "-c", script), 20, cwd=tmp_path, writes=(inside,)))
+    assert done.stderr.count("ermission denied") == 3
+    assert (inside / "old").read_text() == "new\n"
+    assert (inside / "made").exists()
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"old": "old"}
+
+
+def test_a_program_that_cannot_be_confined_is_not_started(tmp_path):
+    done = run(Command(("touch", str(tmp_path / "made")), 20, writes=(tmp_path / "missing",)))
+    assert done.returncode == 126
+    assert "cannot be confined" in done.stderr
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_program_can_be_cut_off_from_the_network():
+    assert commands.can(cut_off=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connect = f"import socket; socket.create_connection(('127.0.0.1', {server.getsockname()[1]}), 5)"
+        assert run(Command((sys.executable, "-c", connect), 20)).returncode == 0
+        done = run(Command((sys.executable, "-c", connect), 20, cut_off=True))
+    assert "unreachable" in done.stderr

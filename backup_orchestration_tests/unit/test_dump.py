@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fakes import alive
+from running import wait_until
 
 from backup_orchestration.core import dump
 from backup_orchestration.core.commands import Command, run
@@ -56,3 +60,33 @@ def test_megabytes_come_through_a_slow_reader_unchanged(capfd):
 @pytest.mark.parametrize(("argv", "code"), [(["/bin/true"], 65), (["no-such-dump"], 127), (["/bin/false"], 1)])
 def test_in_process_the_codes_are_the_same(argv, code, capfd):
     assert dump.main(argv) == code
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """A dump that prints once and then hangs: the wrapper, started by a tool that reads, and the dump's process id."""
+    mark = tmp_path / "pid"
+    script = f"echo begun; echo $$ >{mark}; exec sleep 300"
+    argv = [sys.executable, "-I", str(Path(dump.__file__)), "/bin/sh", "-c", script]
+    wrapper = subprocess.Popen(argv, stdout=subprocess.PIPE)
+    pid = int(wait_until(lambda: mark.exists() and mark.read_text()))
+    yield wrapper, pid
+    wrapper.stdout.close()
+    if alive(pid):
+        os.kill(pid, signal.SIGKILL)
+    wrapper.kill()
+    wrapper.wait()
+
+
+def test_a_dump_that_hangs_ends_when_the_tool_is_gone(silent):
+    wrapper, pid = silent
+    assert wrapper.stdout.readline() == b"begun\n" and alive(pid)
+    wrapper.stdout.close()
+    assert wrapper.wait(20) == 141
+    assert not alive(pid)
+
+
+def test_a_dump_that_hangs_ends_with_its_wrapper(silent):
+    wrapper, pid = silent
+    wrapper.kill()
+    wait_until(lambda: not alive(pid), 20)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from backup_orchestration.core.errors import RepositoryLockedError
+from backup_orchestration.core.errors import RepositoryLockedError, StateError
 from backup_orchestration.core.locks import repository_lock
 
 FORK = multiprocessing.get_context("fork")
@@ -104,3 +104,12 @@ def test_what_a_child_inherits_does_not_keep_the_lock(tmp_path):
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("locks", ["file", "file/locks"])
+def test_a_place_for_locks_that_cannot_be_made_is_named(tmp_path, locks):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StateError, match=rf"no lock can be made in .*/{locks}: ") as caught:
+        with repository_lock(tmp_path / locks, PLACE, timeout=0):
+            pytest.fail("nothing is held")
+    assert "mode" in caught.value.remedy

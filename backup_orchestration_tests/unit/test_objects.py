@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from backup_orchestration.core.errors import StoreError
+from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.secrets import SecretRef, Secrets
+from backup_orchestration.stores.bucket import s3_client
 from backup_orchestration.stores.directory import DirectoryObjects
 
 
@@ -41,3 +47,20 @@ def test_a_refusal_names_the_place_and_a_remedy(objects, tmp_path):
         with pytest.raises(StoreError, match=r"store/app.*(Not a directory|File exists)") as refused:
             attempt()
         assert "free space" in refused.value.remedy
+
+
+def test_a_client_is_shared_by_all_places_of_an_endpoint_and_by_no_other_process(tmp_path, monkeypatch):
+    """Two processes that write to one connection would read each other's answers."""
+    for name in ("access-key", "secret-key"):
+        (tmp_path / name).write_text(f"the {name}")
+    refs = {"access_key": SecretRef(file=Path("access-key")), "secret_key": SecretRef(file=Path("secret-key"))}
+    place = Bucket("backups", "", "http://127.0.0.1:9", "us-east-1", None, name="destinations.default", **refs)
+    secrets = Secrets(tmp_path, tmp_path, {}, tmp_path)
+    first = s3_client(place, secrets)
+    assert s3_client(place / "restic-app-files", secrets) is first
+    assert s3_client(replace(place, endpoint="http://127.0.0.1:10"), secrets) is not first
+    monkeypatch.setattr("os.getpid", lambda: 4711)
+    assert s3_client(place, secrets) is not first
+    monkeypatch.undo()
+    (tmp_path / "secret-key").write_text("another one")
+    assert s3_client(place, secrets) is not first

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
+import multiprocessing
 import os
 import stat
 
 import pytest
 
 from backup_orchestration.core.private_files import private_directory, private_file, write_atomically
+
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
@@ -84,3 +88,39 @@ def test_the_old_content_stands_until_the_new_one_is_on_disk(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", lambda handle: (seen.append(path.read_bytes()), real(handle))[1])
     write_atomically(path, b"new")
     assert seen == [b"old", b"new"]  # the file's, then the directory's
+
+
+def live_with(directory, pipe):
+    with private_file(directory, "canary") as path:
+        pipe.send(path)
+        pipe.recv()
+
+
+def test_what_a_killed_process_left_goes_when_the_next_one_is_made(tmp_path):
+    ours, theirs = FORK.Pipe()
+    others = [FORK.Process(target=live_with, args=(tmp_path, theirs)) for _ in range(2)]
+    paths = []
+    for other in others:
+        other.start()
+        paths.append(ours.recv())
+    others[0].kill()
+    others[0].join()
+    assert [path.exists() for path in paths] == [True, True]
+    with private_file(tmp_path, "another") as path:
+        assert [item.exists() for item in (*paths, path)] == [False, True, True]
+    ours.send("leave")
+    others[1].join(20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, swept = fcntl.flock, []
+
+    def late(handle, operation):
+        if not swept and operation == fcntl.LOCK_EX:
+            swept.extend(path.unlink() for path in tmp_path.iterdir())
+        lock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with private_file(tmp_path, "text") as path:
+        assert swept and path.read_text() == "text"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backup_orchestration.core.errors import SourceError
 from backup_orchestration.core.redaction import Redactor
 
 
@@ -74,3 +77,58 @@ def test_cleaned_text_is_one_printable_line_without_the_secret(text, secret):
     assert secret not in cleaned or secret in redactor.clean(text) or secret in "***"
     cleaned.encode()
     assert len(cleaned.split("\n")) == 1
+
+
+WEIRD = "p@ss/w\"ö\\rd+&'x"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        json.dumps(WEIRD),
+        json.dumps(WEIRD, ensure_ascii=False),
+        repr(WEIRD),
+        quote(WEIRD),
+        quote(WEIRD, safe=""),
+        quote_plus(WEIRD),
+        base64.b64encode(WEIRD.encode()).decode(),
+        base64.b64encode(f"user:{WEIRD}".encode()).decode(),
+        base64.urlsafe_b64encode(f"u:{WEIRD}:and more".encode()).decode(),
+    ],
+)
+def test_a_secret_is_known_in_every_spelling(written):
+    redactor = Redactor()
+    assert "***" not in redactor.mask(written)
+    redactor.add(WEIRD)
+    masked = redactor.mask(f"before {written} after")
+    assert "***" in masked
+    assert len(masked) < len("before *** after") + 20  # in Base64, the neighbours and what is shared with them
+
+
+def test_of_a_webhook_s_url_a_message_may_quote_the_token_alone():
+    redactor = Redactor()
+    redactor.add("https://hooks.test/services/T00/abcdefghijklmnop?token=0123456789&n=1")
+    assert redactor.mask("cannot POST /services/T00/abcdefghijklmnop?x") == "cannot POST /services/T00/***?x"
+    assert redactor.mask("token 0123456789 refused") == "token *** refused"
+    assert redactor.mask("/services/T00 n=1") == "/services/T00 n=1"
+
+
+def test_what_turns_text_on_the_screen_is_shown(redactor):
+    assert redactor.clean("exe\u202egpj") == "exe\\x202egpj"
+
+
+def test_a_foreign_error_is_harmless_without_its_causes(monkeypatch):
+    monkeypatch.setattr("backup_orchestration.core.redaction.REDACTOR", Redactor())
+    from backup_orchestration.core import redaction
+
+    redaction.REDACTOR.add("correct horse battery")
+    try:
+        try:
+            raise ValueError("correct horse battery")
+        except ValueError as cause:
+            raise SourceError("with correct horse battery", remedy="no correct horse battery") from cause
+    except SourceError as error:
+        shown = redaction.harmless(error)
+    assert (type(shown), str(shown), shown.__cause__) == (SourceError, "with *** (no ***)", None)
+    foreign = redaction.harmless(RuntimeError("correct horse battery\x1b"))
+    assert str(foreign) == "RuntimeError: ***\\x1b (this is a defect; report it)"

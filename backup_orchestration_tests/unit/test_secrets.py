@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from pydantic import ValidationError
 
 from backup_orchestration.core.errors import SecretError
 from backup_orchestration.core.redaction import REDACTOR
-from backup_orchestration.core.secrets import SecretRef, Secrets, describe
+from backup_orchestration.core.secrets import SecretRef, Secrets, describe, hide
+from backup_orchestration.homelab.load import load
 
 ENV = SecretRef(env="STORE_PASSWORD")
 
@@ -178,3 +180,39 @@ def test_a_reference_names_exactly_one_place(fields):
 )
 def test_a_place_is_described_and_nothing_given_away(ref, words):
     assert describe(ref) == words
+
+
+def test_the_command_of_one_secret_does_not_inherit_another(tmp_path):
+    environment = {"PATH": os.environ["PATH"], "STORE_PASSWORD": "theirs", "VAULT_SESSION": "agent"}
+    secrets = Secrets(tmp_path, tmp_path, environment, tmp_path / "run", {"STORE_PASSWORD"})
+    ref = SecretRef(command=["/bin/sh", "-c", 'echo "$VAULT_SESSION ${STORE_PASSWORD-none}"'])
+    assert secrets.value(ref, "password") == "agent none"
+    assert secrets.value(ENV, "password") == "theirs"
+
+
+def test_a_hidden_variable_is_inherited_by_nobody_and_found_by_us(tmp_path, monkeypatch):
+    monkeypatch.setenv("STORE_PASSWORD", "from the variable, hidden")
+    hide(["STORE_PASSWORD", "NOT_THERE"])
+    hide(["STORE_PASSWORD"])
+    shown = os.environ["STORE_PASSWORD"]
+    assert shown.startswith(f"homelab-hidden:/proc/{os.getpid()}/fd/")
+    child = subprocess.run(["/bin/cat", "/proc/self/environ"], capture_output=True, check=True)
+    assert b"hidden:/proc" in child.stdout and b"from the variable" not in child.stdout
+    secrets = Secrets(tmp_path, tmp_path, os.environ, tmp_path / "run", {"STORE_PASSWORD"})
+    assert secrets.value(ENV, "password") == secrets.value(ENV, "password") == "from the variable, hidden"
+    assert secrets.path(ENV) is None
+    os.close(int(shown.rpartition("/")[2]))
+    with pytest.raises(SecretError, match="password"):
+        secrets.value(ENV, "password")
+
+
+def test_loading_hides_what_the_settings_name(site, monkeypatch):
+    settings = site.root / "homelab.toml"
+    settings.write_text(settings.read_text().replace('{ file = "secrets/password" }', '{ env = "STORE_PASSWORD" }'))
+    monkeypatch.setenv("STORE_PASSWORD", "from the variable, loaded")
+    homelab = load(settings)
+    assert "from the variable" not in os.environ["STORE_PASSWORD"]
+    ref = homelab.destinations["default"].password
+    assert homelab.secrets.value(ref, "password") == load(settings).secrets.value(ref, "password")
+    assert homelab.secrets.value(ref, "password") == "from the variable, loaded"
+    os.close(int(os.environ["STORE_PASSWORD"].rpartition("/")[2]))

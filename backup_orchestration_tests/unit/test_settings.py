@@ -9,6 +9,7 @@ from broken_settings import SECRETS, TABLE
 from test_settings_refused import break_it
 
 from backup_orchestration.core.errors import SettingsError, UsageError
+from backup_orchestration.core.places import Directory, answer_seconds
 from backup_orchestration.core.settings import find, read
 from backup_orchestration.homelab.load import load
 
@@ -109,3 +110,12 @@ def test_dagster_is_refused_what_the_command_is_refused(site, broken, monkeypatc
     assert broken.field in refused.value.message or broken.field in refused.value.remedy
     assert broken.remedy in refused.value.remedy
     assert not any(secret in str(refused.value) for secret in SECRETS)
+
+
+@pytest.mark.parametrize(("patience", "answer"), [(1, 5), (15, 5), (60, 20), (180, 60), (300, 60), (86400, 60)])
+def test_patience_reaches_every_place_and_bounds_one_request(site, patience, answer):
+    text = (site.root / "homelab.toml").read_text()
+    (site.root / "homelab.toml").write_text(text.replace("password = ", f"patience = {patience}\npassword = "))
+    place = site.homelab.destinations["default"].place / "restic-app-files"
+    assert (place.patience, answer_seconds(place.patience)) == (patience, answer)
+    assert place == Directory(site.root / "backups" / "restic-app-files")  # where it is, not how long one waits

@@ -24,3 +24,13 @@ def test_keys_sort_by_time_and_match_their_pattern(moments):
     older, newer = (snapshot_key(moment, "0123456789ab") for moment in moments)
     assert older <= newer
     assert KEY_PATTERN.fullmatch(older)
+
+
+def test_a_key_leaves_out_the_date_that_a_tool_writes_into_its_ids():
+    noon = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
+    full, later = "20261125-120000F", "20261125-120000F_20261125-130000D"
+    assert snapshot_key(noon, full) == "20261125T120000Z-120000F"
+    assert snapshot_key(noon, later) == "20261125T120000Z-130000D"
+    assert KEY_PATTERN.fullmatch(snapshot_key(noon, full))
+    # What is known only by its key, is known by the same key.
+    assert snapshot_key(noon, snapshot_key(noon, later).partition("-")[2]) == snapshot_key(noon, later)

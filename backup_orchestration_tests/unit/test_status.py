@@ -252,3 +252,20 @@ def test_what_was_tested_when():
 def test_ages_are_readable(hours, words):
     item = snapshot(hours)
     assert words in judge([item], (item, True), rpo=timedelta(seconds=30)).reason
+
+
+def test_a_pass_at_a_later_moment_verifies_nothing_and_heals_nothing():
+    taken = snapshot(2)
+    later = evidence(taken).model_copy(update={"sequence": 1, "at": NOW})
+    found = assess([taken], Ledger(records=(later,)), RPO, NOW)
+    assert (found.verdicts[taken.key], found.protection) == (Verdict.UNTESTED, Protection.NEVER)
+    failed = evidence(taken, passed=False).model_copy(update={"sequence": 1})
+    again = later.model_copy(update={"sequence": 2})
+    assert assess([taken], Ledger(records=(failed, again)), RPO, NOW).protection is Protection.SUSPECT
+
+
+def test_a_failure_at_a_later_moment_counts():
+    taken = snapshot(2)
+    passed = evidence(taken).model_copy(update={"sequence": 1})
+    failed = evidence(taken, passed=False).model_copy(update={"sequence": 2, "at": NOW})
+    assert assess([taken], Ledger(records=(passed, failed)), RPO, NOW).protection is Protection.SUSPECT

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import signal
 import stat
+import subprocess
+import tempfile
 
 import pytest
 
@@ -113,6 +115,37 @@ def test_the_reaper_leaves_a_lab_that_is_lived_in(labs, inhabited):
     assert list(labs.iterdir()) == []
 
 
+def test_the_reaper_kills_what_still_works_in_a_lab_that_nobody_holds(labs, inhabited):
+    """A server's children lead sessions of their own, and outlive who started them."""
+    name, worker, _ = inhabited
+    deep = labs / name / "data" / "deep"
+    deep.mkdir()
+    left = subprocess.Popen(["sleep", "600"], cwd=deep, start_new_session=True)
+    elsewhere = subprocess.Popen(["sleep", "600"], cwd=labs.parent, start_new_session=True)
+    try:
+        worker.kill()
+        worker.join()
+        assert reap(labs) == [name]
+        assert left.wait(10) == -signal.SIGKILL
+        assert elsewhere.poll() is None
+    finally:
+        for process in (left, elsewhere):
+            process.kill()
+            process.wait()
+
+
+def test_a_place_for_sockets_has_a_short_path_and_goes_with_the_lab(labs, monkeypatch, tmp_path):
+    for temporary in (tmp_path / "short", tmp_path / ("long" * 40)):
+        temporary.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+        with process_lab(labs, "app-files") as lab:
+            sockets = lab.sockets()
+            assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
+            assert len(f"{sockets}/.s.PGSQL.5432") < 107
+            (sockets / ".s.PGSQL.5432").touch()
+        assert not sockets.exists()
+
+
 @pytest.mark.parametrize("moment", ["before", "in-the-midst", "after"])
 def test_the_reaper_leaves_a_lab_alone_that_is_being_destroyed(labs, monkeypatch, moment):
     """Another restore test begins, and reaps, while this one takes down its lab piece by piece."""
@@ -143,3 +176,14 @@ def test_the_reaper_has_nothing_to_do_where_nothing_is(labs):
     (labs / "a-file").write_text("not a lab")
     assert reap(labs) == []
     assert (labs / "a-file").exists()
+
+
+@pytest.mark.usefixtures("swept")
+def test_a_lab_of_a_thousand_levels_is_destroyed(labs):
+    """Python's own removal ends at a thousand, and one that stayed would be in the way of every test after it."""
+    with process_lab(labs, "app-files") as lab:
+        path = lab.data
+        for _ in range(1050):
+            path = path / "d"
+            path.mkdir()
+    assert list(labs.iterdir()) == []

@@ -49,6 +49,19 @@ def test_what_is_too_old_or_lies_is_passed_over(env, tmp_path, useless):
     assert find(NEEDED, env).path == second
 
 
+def test_a_directory_that_we_may_not_enter_is_passed_over(env, tmp_path, monkeypatch):
+    """As the system answers there: `access` says no, and `stat` raises."""
+    closed, second = install(tmp_path / "first", "0.18.0"), install(tmp_path / "second", "0.17.1")
+    access, is_file = os.access, Path.is_file
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "access", lambda path, mode: path != closed and access(path, mode))
+    monkeypatch.setattr(Path, "is_file", lambda path: refused(path) if path == closed else is_file(path))
+    assert find(NEEDED, env).path == second
+
+
 @pytest.mark.parametrize("kind", ["directory", "not-executable", "no-program"])
 def test_what_cannot_be_run_is_passed_over(env, tmp_path, kind):
     path = tmp_path / "first/duplo"
@@ -144,3 +157,58 @@ def test_what_pip_installed_beside_the_interpreter_is_found_without_a_path(tmp_p
     monkeypatch.setattr(tools.sys, "executable", str(beside / "python"))
     needed = tools.Requirement("rclone", (1, 65), ("version",), r"rclone v(\d+\.\d+\.\d+)")
     assert tools.find(needed, {"PATH": "", "HOME": str(tmp_path)}).path == program
+
+
+def test_a_version_is_asked_once_for_each_file(env, tmp_path):
+    counted = f"echo x >>{tmp_path}/asked; echo 'duplo {{}}'"
+    install(tmp_path / "first", counted.format("0.18.0"))
+    assert [find(NEEDED, env).version for _ in range(3)] == [(0, 18, 0)] * 3
+    install(tmp_path / "first", counted.format("0.19.0"))
+    assert [find(NEEDED, env).version for _ in range(3)] == [(0, 19, 0)] * 3
+    assert (tmp_path / "asked").read_text() == "x\nx\n"
+
+
+def test_a_tool_that_did_not_answer_is_asked_again(env, tmp_path):
+    install(tmp_path / "first", f"[ -e {tmp_path}/ready ] && echo 'duplo 0.18.0'")
+    with pytest.raises(ToolMissingError, match="does not say its version"):
+        find(NEEDED, env)
+    (tmp_path / "ready").touch()
+    assert find(NEEDED, env).version == (0, 18, 0)
+
+
+@pytest.fixture
+def family(tmp_path):
+    """A tool that needs another program beside it, and that systems put below `opt/*/bin`."""
+    places = (str(tmp_path / "opt/*/bin").lstrip("/"),)
+    return Requirement("duplo", (0, 17, 1), ("version",), beside=("helper",), places=places)
+
+
+def test_a_tool_whose_companions_lie_elsewhere_is_passed_over(env, tmp_path, family):
+    alone = install(tmp_path / "first", "0.18.0")
+    with pytest.raises(ToolMissingError, match=f"{alone} has no helper beside it"):
+        find(family, env)
+    whole = install(tmp_path / "second", "0.18.0")
+    install(tmp_path / "second", "0.18.0", "helper")
+    assert find(family, env).path == whole
+
+
+def test_a_link_stands_for_what_it_points_to(env, tmp_path, family):
+    install(tmp_path / "far", "0.18.0")
+    install(tmp_path / "far", "0.18.0", "helper")
+    (tmp_path / "first").mkdir()
+    (tmp_path / "first/duplo").symlink_to(tmp_path / "far/duplo")
+    assert find(family, env).path == tmp_path / "first/duplo"
+
+
+def test_where_systems_put_it_is_looked_at_last(env, tmp_path, family):
+    for version in ("0.17.2", "0.18.0"):
+        for name in ("duplo", "helper"):
+            install(tmp_path / "opt" / version / "bin", version, name)
+    assert find(family, env).path == tmp_path / "opt/0.18.0/bin/duplo"
+    assert [tool.version for tool in tools.all_of(family, env)] == [(0, 18, 0), (0, 17, 2)]
+    unpacked = unpack_directory(env) / "duplo-0.17.1"
+    for name in ("duplo", "helper"):
+        install(unpacked, "0.17.1", name)
+    assert find(family, env).path == unpacked / "duplo"
+    with pytest.raises(ToolMissingError, match="none in HOMELAB_TOOLS"):
+        find(family, env | {"HOMELAB_TOOLS": str(tmp_path)})

@@ -59,11 +59,12 @@ class Capture:
         """The manifest in the lab."""
         return self.lab / "staging" / manifest.FILENAME
 
-    def take(self, rows: Mapping[str, int] | None = None) -> Capture:
+    def take(self, rows: Mapping[str, int] | None = None, facts: Mapping[str, object] | None = None) -> Capture:
         """Write the manifest of the source as it is now, then copy everything into the lab."""
         self.listed.parent.mkdir(parents=True)
         counted = {} if rows is None else {str(self.source): dict(rows)}
-        header = manifest.Header("app/files", self.run_id, (str(self.source),), nanoseconds(STARTED), counted)
+        roots, known = (str(self.source),), dict(facts or {})
+        header = manifest.Header("app/files", self.run_id, roots, nanoseconds(STARTED), counted, known)
         with self.listed.open("w", encoding="ascii") as out:
             manifest.write(out, header, manifest.scan(self.source, lambda _: False), lambda: nanoseconds(FINISHED))
         self.restore()

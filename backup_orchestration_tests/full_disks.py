@@ -1,0 +1,153 @@
+"""Disks that are too small, for everybody: a small tmpfs in a mount namespace of its own, which needs no root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from kills import MEGABYTE, begin, copy_site, files_of, fill, left
+
+
+class SmallDisk:
+    """A file system of so many megabytes in the place of a site's directory, seen by commands that are run in it."""
+
+    def __init__(self, site, directory, megabytes):
+        self.site, self.directory = site, directory
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        script = (
+            'cp -a "$0" "$0.before" && mount -t tmpfs -o size=$1m,mode=700 none "$0" && cp -a "$0.before/." "$0"'
+            ' && rm -r "$0.before" && echo ready && exec sleep 900'
+        )
+        argv = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, str(directory), str(megabytes)]
+        self._holder = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self._holder.stdout.readline() == "ready\n", self._holder.stderr.read()
+        enter = ["nsenter", "--target", str(self._holder.pid), "--user", "--mount", "--preserve-credentials"]
+        self._prefix = [*enter, "sh", "-c", 'cd "$0" && exec "$@"', str(site.root)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._holder.kill()
+        self._holder.communicate()
+
+    @property
+    def seen(self):
+        """The site as it is with the disk in its place; to look at, not to work in."""
+        return type(self.site)(Path(f"/proc/{self._holder.pid}/root{self.site.root}"))
+
+    def homelab(self, *arguments):
+        """Run a command; returns its exit code and what it said."""
+        command = begin(self.site, *arguments, prefix=self._prefix)
+        code = command.end()
+        return code, command.said()
+
+    def json(self, *arguments):
+        return json.loads(self.homelab(*arguments, "--json")[1])
+
+    def occupy(self, free=0):
+        """Fill it up, but for so many bytes."""
+        place = Path(f"/proc/{self._holder.pid}/root{self.directory}")
+        with (place / "filler").open("wb") as filler:
+            room = shutil.disk_usage(place).free - free
+            os.posix_fallocate(filler.fileno(), 0, room)
+
+    def make_room(self):
+        subprocess.run([*self._prefix, "mount", "-o", "remount,size=1g", str(self.directory)], check=True)
+        (Path(f"/proc/{self._holder.pid}/root{self.directory}") / "filler").unlink(missing_ok=True)
+
+
+def staging_is_full(site):
+    """The manifest finds no room."""
+    disk = SmallDisk(site, site.root / ".homelab" / "staging", 1)
+    disk.occupy()
+    return disk, "run", "{root}/.homelab/staging/app-files is full"
+
+
+def staging_fills_up(site):
+    """A database of which most is still in its write-ahead log: its file is small, the copy is not."""
+    path = site.root / "app.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (x)")
+        database.execute("INSERT INTO t VALUES (randomblob(?))", (60 * MEGABYTE,))
+        database.commit()
+        for suffix in ("", "-wal", "-shm"):  # the last one who closes it would move the log into the file
+            shutil.copy(f"{path}{suffix}", site.root / f"live.db{suffix}")
+    site.declare(f'BackupPolicy(target="app/files", source=Sqlite(path="{site.root}/live.db"))')
+    return SmallDisk(site, site.root / ".homelab" / "staging", 50), "run", "{root}/.homelab/staging/app-files is full"
+
+
+def lab_is_too_small(site):
+    disk = SmallDisk(site, site.root / ".homelab" / "labs", 20)
+    return disk, "restore-test", "restoring {newest} needs "
+
+
+def lab_fills_up(site):
+    """Many small files: what they need of a disk is more than what they hold."""
+    many = site.root / "many"
+    for number in range(9000):
+        (many / str(number % 50)).mkdir(parents=True, exist_ok=True)
+        (many / str(number % 50) / str(number)).write_text(str(number))
+    site.declare(files_of(many))
+    site.backup()
+    return SmallDisk(site, site.root / ".homelab" / "labs", 34), "restore-test", "/data is full"
+
+
+def store_is_full(site):
+    disk = SmallDisk(site, site.root / "backups", 40)
+    disk.occupy()
+    return disk, "run", "a backup of app/files needs 0 bytes and {root}/backups/restic-app-files has 0 free"
+
+
+def store_fills_up(site):
+    fill(site.root / "large", 64)
+    site.declare(files_of(site.root / "large"))
+    return SmallDisk(site, site.root / "backups", 50), "run", "{root}/backups/restic-app-files is full"
+
+
+def store_has_no_room_for_a_lock(site):
+    """A restore test writes one, so that nobody prunes meanwhile."""
+    disk = SmallDisk(site, site.root / "backups", 20)
+    disk.occupy()
+    return disk, "restore-test", "{root}/backups/restic-app-files/locks/"
+
+
+CASES = (
+    staging_is_full,
+    staging_fills_up,
+    lab_is_too_small,
+    lab_fills_up,
+    store_is_full,
+    store_fills_up,
+    store_has_no_room_for_a_lock,
+)
+
+
+def look(case, template, tmp_path, home, matrix):
+    """Run into a full disk; what was there counts as before, nothing lies about, and with room it works."""
+    site = copy_site(template, tmp_path, home)
+    disk, verb, text = case(site)
+    with disk:
+        before = disk.json("list")
+        code, said = disk.homelab(verb, "--all")
+        assert code == 1, said
+        expected = text.format(root=site.root, newest=before[0]["key"])
+        assert "app/files: failed: " in said and expected in said, said
+        assert "defect" not in said and "Traceback" not in said
+        found = left(disk.seen)
+        assert not found
+        assert disk.json("list") == before
+        disk.make_room()
+        code, said = disk.homelab(verb, "--all")
+        assert code == 0, said
+        assert not left(disk.seen)
+        site.declare(files_of(site.root / "data"))  # as it was when the oldest was taken
+        old = before[-1]["key"]
+        code, said = disk.homelab("restore-test", "--target", "files", "--snapshot", old)
+        assert code == 0 and f"{old}: restore test passed" in said, said
+    matrix("Full disk", verb, case.__name__.replace("_", " "), expected.replace(str(site.root), "…"))
