@@ -43,6 +43,9 @@ location = {backups}
 # (NAME_FILE and NAME_COMMAND are honoured first). The secret itself never stands here. No default.
 password = {{ file = "secrets/backup-password" }}
 
+# Seconds for which a store that fails is asked again before it is given up. Default: 300.
+# patience = 300
+
 # Where evidence of restore tests is kept, and the key that authenticates it. Keep evidence beside the backups and the
 # key away from them. No defaults.
 [evidence]
@@ -53,6 +56,7 @@ location = {evidence}
 # ca = "s3-ca.pem"
 # access_key = {{ file = "secrets/s3-access-key" }}
 # secret_key = {{ file = "secrets/s3-secret-key" }}
+# patience = 300
 key = {{ file = "secrets/evidence-key" }}
 
 # Webhooks that alerts are posted to, while `homelab backup run --schedule` runs. Default: none.

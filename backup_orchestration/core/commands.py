@@ -113,16 +113,15 @@ def run(
         ToolMissingError: the program cannot be started.
         CommandTimeoutError: it did not end in time, or was hopeless, and was stopped.
     """
-    process = start(command)
     out: deque[str] = deque(maxlen=_KEPT_LINES)
     err: deque[str] = deque(maxlen=KEPT_ERROR_LINES)
     handlers = (on_stdout or out.append, _both(err.append, on_stderr))
-    assert process.stdout and process.stderr  # noqa: S101 - both are pipes
-    readers = [
-        read_beside(process.stdout, handlers[0], redact=not command.secret),
-        read_beside(process.stderr, handlers[1], redact=True),
-    ]
-    try:
+    readers: list[Thread] = []
+    process = start(command)
+    try:  # at once: an interrupt may come at any moment
+        assert process.stdout and process.stderr  # noqa: S101 - both are pipes
+        readers.append(read_beside(process.stdout, handlers[0], redact=not command.secret))
+        readers.append(read_beside(process.stderr, handlers[1], redact=True))
         _wait(process, command.timeout, hopeless)
     except subprocess.TimeoutExpired as error:
         raise CommandTimeoutError(

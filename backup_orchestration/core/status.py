@@ -59,6 +59,11 @@ class Assessment:
     last_test: Evidence | None
     reason: str
 
+    @property
+    def standing_point(self) -> Snapshot | None:
+        """The recovery point while it counts; none while the target is suspect, since its pass is void then."""
+        return None if self.protection is Protection.SUSPECT else self.recovery_point
+
 
 def assess(snapshots: Sequence[Snapshot], ledger: Ledger, rpo: timedelta, now: datetime) -> Assessment:
     """Judge a target.

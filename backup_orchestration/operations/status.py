@@ -71,7 +71,7 @@ def judge(homelab: Homelab, target: str, listed: Sequence[Snapshot] | None = Non
 
 
 def recovery_point_after(homelab: Homelab, tested: Evidence, listed: Sequence[Snapshot]) -> Snapshot | None:
-    """The recovery point after a restore test.
+    """The recovery point after a restore test; none while the target is suspect.
 
     What was restored whole a moment ago exists: where that is the recovery point, the repository is not asked again,
     which costs half a second. Any other one may have vanished meanwhile.
@@ -85,10 +85,10 @@ def recovery_point_after(homelab: Homelab, tested: Evidence, listed: Sequence[Sn
         HomelabError: as `judge`.
     """
     if tested.passed:
-        point = judge(homelab, tested.target, listed).recovery_point
+        point = judge(homelab, tested.target, listed).standing_point
         if point is not None and point.key == tested.snapshot_key:
             return point
-    return judge(homelab, tested.target).recovery_point
+    return judge(homelab, tested.target).standing_point
 
 
 def status_of(homelab: Homelab, target: str) -> TargetStatus:

@@ -18,7 +18,7 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.instance import has_storage, open_instance
-from backup_orchestration.orchestration.recovery_point import REPORTER, standing_point
+from backup_orchestration.orchestration.recovery_point import REPORTER
 
 _PAGE = 1000
 
@@ -85,7 +85,7 @@ def _of_recovery_point(instance: dg.DagsterInstance, target: str, found: Assessm
     event = instance.get_latest_materialization_event(names.recovery_point_key(target))
     if event is None:
         return
-    point = standing_point(found)
+    point = found.standing_point
     real = f"the recovery point is {point.key}" if point else "there is no recovery point"
     if event.job_name != REPORTER:
         yield Contradiction(asset, "", f"a recovery point {_by_hand(event)}; {real}")

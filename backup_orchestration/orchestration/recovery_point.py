@@ -16,7 +16,6 @@ from dagster._core.definitions.events import AssetMaterialization
 from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializationData
 
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.status import Assessment, Protection
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration import names
@@ -34,13 +33,7 @@ def recompute_recovery_point(homelab: Homelab, instance: dg.DagsterInstance, tar
     Raises:
         HomelabError: its repository or its evidence cannot be read; nothing was reported.
     """
-    found = judge(homelab, target)
-    report_recovery_point(instance, target, standing_point(found), run_id)
-
-
-def standing_point(found: Assessment) -> Snapshot | None:
-    """The recovery point that may be shown as one: none while the target is suspect."""
-    return None if found.protection is Protection.SUSPECT else found.recovery_point
+    report_recovery_point(instance, target, judge(homelab, target).standing_point, run_id)
 
 
 def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snapshot | None, run_id: str) -> None:

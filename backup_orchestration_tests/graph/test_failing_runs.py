@@ -177,7 +177,7 @@ def test_a_sensor_that_meets_a_foreign_exception_leaves_no_secret(graph):
     damage(graph.site, graph.heard.snapshots[0])
     assert not graph.restore_test()
     behave(graph.site, app_files={"list_error": RAW})
-    again, _alerts = sensors_of(graph.site.homelab, ["app/files"])
+    again, *_others = sensors_of(graph.site.homelab, ["app/files"])
     with pytest.raises(HomelabError) as raised:
         again.evaluate_tick(dg.build_sensor_context(instance=graph.instance))
     text = "".join(traceback.format_exception(raised.value))

@@ -27,7 +27,7 @@ import pytest
 from canaries import Search, Watch
 
 from backup_orchestration.core import tools
-from backup_orchestration.devlab.lab import RCLONE
+from backup_orchestration.devlab.needs import RCLONE
 
 pytestmark = [pytest.mark.tools, pytest.mark.slow]
 
