@@ -141,7 +141,7 @@ class ResticCli:
         }
         if done.returncode in known:
             return known[done.returncode]
-        if is_full(why):
+        if is_full(done):
             return SpaceError(f"{self.repository} is full", remedy="free room there, or move it to a larger disk")
         if "permission denied" in why or "connection refused" in why:
             return RepositoryUnreachableError(f"{self.repository} cannot be used: {why}")
@@ -189,9 +189,9 @@ def last_message(done: Completed) -> str:
     return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
 
 
-def is_full(why: str) -> bool:
-    """Whether restic's last words are of a disk that is full."""
-    return "no space left on device" in why or "disk quota exceeded" in why
+def is_full(done: Completed) -> bool:
+    """Whether restic spoke of a disk that is full; it may have found more errors after that."""
+    return "no space left on device" in done.stderr or "disk quota exceeded" in done.stderr
 
 
 def _message(line: str) -> dict[str, Any]:
