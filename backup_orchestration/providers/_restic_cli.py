@@ -156,7 +156,9 @@ class ResticCli:
         }
         if done.returncode in known:
             return known[done.returncode]
-        if is_full(why) or "permission denied" in why or "connection refused" in why:
+        if is_full(done):
+            return full_disk(self._name)
+        if "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
         told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
         return CommandFailedError(f"{self._name}: {told.message}")
@@ -166,7 +168,7 @@ class ResticCli:
         return self.called or self.repository
 
     def _store_fails(self, why: str) -> HomelabError:
-        if is_full(why):
+        if tells_of_full_disk(why):
             return full_disk(self._name)
         return RepositoryUnreachableError(
             f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
@@ -244,9 +246,14 @@ def last_message(done: Completed) -> str:
     return REDACTOR.clean("; ".join(printed[:3] or lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
 
 
-def is_full(why: str) -> bool:
-    """Whether restic's last words are of a disk that is full."""
-    return "no space left on device" in why or "disk quota exceeded" in why
+def is_full(done: Completed) -> bool:
+    """Whether restic spoke of a disk that is full; it may have found more errors after that."""
+    return tells_of_full_disk(done.stderr)
+
+
+def tells_of_full_disk(text: str) -> bool:
+    """Whether a text holds the system's words for it."""
+    return "no space left on device" in text or "disk quota exceeded" in text
 
 
 def _message(line: str) -> dict[str, Any]:
