@@ -161,7 +161,7 @@ class ResticCli:
         if "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
         told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
-        return CommandFailedError(f"{self._name}: {told.message}")
+        return CommandFailedError(f"{told.message}; repository {self._name}")
 
     @property
     def _name(self) -> str:

@@ -13,7 +13,7 @@ from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.status import Protection
 from backup_orchestration.operations.backup import backup
 
-pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic"), pytest.mark.xdist_group("store faults")]
+pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic")]
 
 # A store fails at once or not at all here, so no more is needed. A request has five seconds all the same.
 PATIENCE = 3
