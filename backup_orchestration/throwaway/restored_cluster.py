@@ -1,7 +1,7 @@
 """A restored cluster made ready to be started in a lab: nothing of it leads, listens or reports outside.
 
-What a server takes from its data directory besides data is taken away: its configuration, what `ALTER SYSTEM` left,
-links and tablespaces that lead elsewhere. Only how to recover stays, as the restore has written it.
+What a server takes from its data directory besides data is taken away: its configuration, and what `ALTER SYSTEM`
+left. Only how to recover stays, as the restore has written it. Links and tablespaces that lead elsewhere are refused.
 """
 
 from __future__ import annotations
