@@ -130,7 +130,7 @@ class PgBackRestRepository(Repository):
         """See `Repository`. Sets with damaged pages, and sets that others took, are not listed."""
         with self._cli() as cli:
             sets = cli.info()["backup"]
-        own = (self._snapshot(item) for item in sets if self._is_own(item) and not item["error"])
+        own = (self._snapshot(item) for item in sets if self._is_own(item) and not item.get("error"))
         return sorted(own, key=lambda item: (item.taken_at, item.snapshot_id))
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
@@ -166,15 +166,14 @@ class PgBackRestRepository(Repository):
         listed = self.snapshots()
         if not listed:
             raise NotCoveredError(f"{self._policy.target} has no snapshot to start from", remedy="take a backup first")
-        ended = [(item.finished_at or item.taken_at) + _SECOND for item in listed]
-        fitting = [item for item, end in zip(listed, ended, strict=True) if end <= at]
-        base = fitting[-1] if fitting else listed[-1]
+        fitting = [item for item in listed if _ended(item) <= at]
+        base = fitting[-1] if fitting else listed[0]
         until = self._covered_until(base)
         if fitting and until is not None and at < until:
             return base
         raise NotCoveredError(
-            f"{self._policy.target} cannot be restored to {rfc3339(at)}: covered is {rfc3339(min(ended))} to "
-            f"{rfc3339(until) or 'no later moment'}",
+            f"{self._policy.target} cannot be restored to {rfc3339(at)}: from {base.key}, covered is "
+            f"{rfc3339(_ended(base))} to {rfc3339(until) or 'no later moment'}",
             remedy="choose a moment in between; what is newer is covered when its WAL segment is full and archived",
         )
 
@@ -256,7 +255,7 @@ class PgBackRestRepository(Repository):
     def _kind(self, sets: Sequence[Mapping[str, Any]]) -> str:
         """What the policy wants now: a full, where the last is too old, or what builds on it has damaged pages."""
         at = max((index for index, item in enumerate(sets) if item["type"] == "full"), default=None)
-        if at is None or any(item["error"] for item in sets[at:]):
+        if at is None or any(item.get("error") for item in sets[at:]):
             return "full"
         age = self._around.now() - _moment(sets[at]["timestamp"]["start"])
         return "full" if age >= self._source.full_every else self._source.backup
@@ -271,7 +270,7 @@ class PgBackRestRepository(Repository):
             raise ToolLiedError(f"pgbackrest lists {len(found)} backups of run {run_id}; it should be one")
         (item,) = found
         snapshot = self._snapshot(item)
-        if item["error"]:
+        if item.get("error"):
             raise SourceError(
                 f"pages of {self._source.data} have wrong checksums; {item['label']} holds them and does not count",
                 remedy=f"`pgbackrest info --set={item['label']}` names the files; restore or rebuild what they hold",
@@ -318,6 +317,11 @@ class PgBackRestRepository(Repository):
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ToolLiedError(f"pgbackrest lists a backup that cannot be read: {error!r}") from error
+
+
+def _ended(snapshot: Snapshot) -> datetime:
+    """When a set had surely ended."""
+    return (snapshot.finished_at or snapshot.taken_at) + _SECOND
 
 
 def _moment(seconds: int) -> datetime:

@@ -29,6 +29,14 @@ def flip_in_stop_segment(site, snapshot):
     flip(segment(site, snapshot))
 
 
+def swap_stop_segment(site, snapshot):
+    """Whole, decrypted by the right key, and another."""
+    found = segment(site, snapshot)
+    other = next(path for path in found.parent.glob("*.zst") if path.name[:24] < found.name[:24])
+    found.chmod(0o600)
+    found.write_bytes(other.read_bytes())
+
+
 def stored(site, snapshot):
     return site.files / "backup" / "shop-db" / snapshot.snapshot_id
 
@@ -54,6 +62,7 @@ def flip(path):
         ("flipped byte in a bundle", flip_in_bundle, False, "pgBackRest could not restore"),
         ("deleted stop WAL segment", delete_stop_segment, False, "is not in the archive"),
         ("flipped byte in the stop WAL segment", flip_in_stop_segment, False, "in the archive"),
+        ("another segment as the stop WAL segment", swap_stop_segment, False, "does not match its checksum"),
         ("damaged full under an intact incremental", flip_in_bundle, True, "pgBackRest could not restore"),
     ],
 )

@@ -24,7 +24,8 @@ def test_a_moment_is_restored_and_verifies_no_more_than_itself(site, postgres_cl
     site.declare(POLICY.format(data=str(cluster.data), socket=str(cluster.socket)))
     cluster.archive_with(dict(site.homelab.repository("shop/db").archive_settings()))
     # Rows that are gone at the moment that is asked for: there is no fault in that.
-    cluster.sql("DROP TABLE IF EXISTS moments; CREATE TABLE moments AS SELECT 'at first' AS entry")
+    cluster.sql("DROP TABLE IF EXISTS moments; CREATE TABLE moments AS VALUES ('at first'), ('and'), ('more')")
+    cluster.sql("ALTER TABLE moments RENAME column1 TO entry")
     snapshot = site.backup("shop/db")
     wait(lambda: cluster.now() > snapshot.finished_at + timedelta(seconds=1))
     cluster.sql("DELETE FROM moments; INSERT INTO moments VALUES ('before')")
@@ -43,7 +44,7 @@ def test_a_moment_is_restored_and_verifies_no_more_than_itself(site, postgres_cl
     # The snapshot itself holds another row: its test fails, and no pass at a moment makes up for it.
     evidence = site.restore_test("shop/db")
     assert (evidence.passed, evidence.at) == (False, None)
-    assert "'at first'" in evidence.reason
+    assert "'at first and more'" in evidence.reason
     again = evidence.model_copy(update={"at": moment, "passed": True})
     site.homelab.evidence().append(again)
     assert site.judge("shop/db").protection is Protection.SUSPECT
