@@ -6,6 +6,7 @@ It runs expressions of indexes, which may be functions of the database, as the o
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import ClassVar
 
 from backup_orchestration.core.commands import run
@@ -17,6 +18,7 @@ from backup_orchestration.probes.base import Finding, NoOptions, ProbeKind, Rest
 _FOUND = 2
 _SHOWN = 3
 _MOST_JOBS = 4
+_SECONDS = 24 * 3600.0
 # The extension is made in each database; an event trigger would run for it, and may refuse it.
 _NO_EVENT_TRIGGERS = """
 SELECT format('ALTER EVENT TRIGGER %I DISABLE', evtname) FROM pg_event_trigger WHERE evtenabled <> 'D'
@@ -52,7 +54,7 @@ def _check(server: Server) -> None:
         *("pg_amcheck", "--all", "--install-missing", "--heapallindexed", "--parent-check", f"--jobs={jobs}"),
         *("--maintenance-db", "postgres"),
     )
-    done = run(command)
+    done = run(replace(command, timeout=_SECONDS))
     if done.returncode == 0:
         return
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]

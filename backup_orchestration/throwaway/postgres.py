@@ -23,7 +23,7 @@ from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.tools import dotted
 from backup_orchestration.throwaway.collations import check_collations
 from backup_orchestration.throwaway.process import ProcessLab
-from backup_orchestration.throwaway.restored_cluster import START, control, make_safe, refuse_strays
+from backup_orchestration.throwaway.restored_cluster import START, limits, make_safe, refuse_strays
 
 STOP = "stop"
 _PORT = 5432
@@ -161,8 +161,7 @@ def restored_server(root: Path, lab: ProcessLab, user: str) -> Iterator[Started]
         raise ProbeFailedError(error.message, probe=START) from error
     programs = find_programs(major)
     make_safe(root, data)
-    limits = control(programs, data).limits
-    cluster = Cluster(programs, data, lab.root, lab.sockets(), limits)
+    cluster = Cluster(programs, data, lab.root, lab.sockets(), limits(programs, data))
     try:
         with serving(cluster, user) as server:
             refuse_strays(root, data)

@@ -1,7 +1,7 @@
 """A restored cluster made ready to be started in a lab: nothing of it leads, listens or reports outside.
 
-What a server takes from its data directory besides data is taken away: its configuration, what `ALTER SYSTEM` left,
-links and tablespaces that lead elsewhere. Only how to recover stays, as the restore has written it.
+What a server takes from its data directory besides data is taken away: its configuration, and what `ALTER SYSTEM`
+left. Only how to recover stays, as the restore has written it. Links and tablespaces that lead elsewhere are refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from backup_orchestration.core.commands import Command, run
@@ -20,21 +19,11 @@ from backup_orchestration.core.postgres import Programs
 START = "start"
 _RECOVERY = re.compile(r"\s*(restore_command|recovery_target(_\w+)?)\s*=", re.IGNORECASE)
 _SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Control:
-    """What `pg_control` says of a cluster.
-
-    Attributes:
-        state: e.g. `shut down`, `in production`.
-        checksums: its pages have checksums.
-        limits: settings that must not be lower than where the data comes from.
-    """
-
-    state: str
-    checksums: bool
-    limits: Mapping[str, str]
+_LIMITS = {
+    "max_connections": "max_connections",
+    "max_prepared_transactions": "max_prepared_xacts",
+    "max_locks_per_transaction": "max_locks_per_xact",
+}
 
 
 def make_safe(root: Path, data: Path) -> None:
@@ -65,7 +54,7 @@ def refuse_strays(root: Path, data: Path) -> None:
     Raises:
         LabError: names the directory.
     """
-    for link in (data / "pg_tblspc").iterdir():
+    for link in (data / "pg_tblspc").glob("*"):
         if link.is_symlink() and not link.resolve().is_relative_to(root.resolve()):
             raise LabError(
                 f"a tablespace was made at {link.readlink()} between the start of the backup and the moment that is "
@@ -74,26 +63,20 @@ def refuse_strays(root: Path, data: Path) -> None:
             )
 
 
-def control(programs: Programs, data: Path) -> Control:
-    """Read `pg_control`.
+def limits(programs: Programs, data: Path) -> Mapping[str, str]:
+    """Settings that must not be lower than where the data comes from, as `pg_control` knows them.
 
     Raises:
         ProbeFailedError: it cannot be read.
     """
     done = run(Command((programs.path("pg_controldata"), str(data)), _SECONDS, user=data.stat().st_uid))
-    said = dict(re.findall(r"^([^:]+):\s+(.*)$", done.stdout, re.MULTILINE))
     # With a broken checksum pg_controldata warns, guesses, and ends with 0.
     if "WARNING" in done.stdout + done.stderr:
         raise ProbeFailedError("pg_control is damaged: its checksum is wrong", probe=START)
-    if done.returncode != 0 or "Database cluster state" not in said:
+    said = dict(re.findall(r"^([^:]+) setting:\s+(.*)$", done.stdout, re.MULTILINE))
+    if done.returncode != 0 or not said.keys() >= set(_LIMITS.values()):
         raise ProbeFailedError(f"pg_control cannot be read: {done.reason}", probe=START)
-    limits = {"max_connections": "max_connections", "max_prepared_transactions": "max_prepared_xacts"}
-    limits["max_locks_per_transaction"] = "max_locks_per_xact"
-    return Control(
-        said["Database cluster state"],
-        said.get("Data page checksum version") != "0",
-        {name: said[f"{named} setting"] for name, named in limits.items()},
-    )
+    return {setting: said[name] for setting, name in _LIMITS.items()}
 
 
 def _check(path: Path, root: Path) -> None:

@@ -77,6 +77,7 @@ BROKEN = {
         changed("tablespace_map", lambda path: path.write_text("16999 /srv/space\n")),
         "tablespace_map, 16999, leads out of the lab, to /srv/space",
     ),
+    "directories gone": (changed("pg_tblspc", shutil.rmtree), 'FATAL:  could not open directory "pg_tblspc"'),
     "a pipe": (changed("base/pipe", os.mkfifo), "pgdata/base/pipe is neither a file nor a directory"),
 }
 
