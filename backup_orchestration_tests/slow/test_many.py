@@ -9,8 +9,9 @@ from hostile import HEADING, bomb, many_members, peak_growth
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic")]
 
 
-def test_two_hundred_thousand_small_files(site, matrix):
-    for number in range(200):
+def test_two_hundred_thousand_small_files(site, matrix, sampled):
+    folders = 200 if sampled(200) == 200 else 20
+    for number in range(folders):
         folder = site.root / "data" / f"{number:03}"
         folder.mkdir()
         for inner in range(1000):
@@ -23,9 +24,9 @@ def test_two_hundred_thousand_small_files(site, matrix):
     seconds.append(time.monotonic())
     (evidence,) = found
     took = f"backup {seconds[1] - seconds[0]:.0f} s, restore test {seconds[2] - seconds[1]:.0f} s"
-    matrix(HEADING, "restic: 200,000 small files", "files", f"{evidence.probes[1].summary}; {took}; {grown >> 20} MiB")
+    matrix(HEADING, f"restic: {folders * 1000:,} small files", "files", f"{evidence.probes[1].summary}; {took}; {grown >> 20} MiB")
     assert evidence.passed, evidence.reason
-    assert evidence.counts["files"] == 200_002
+    assert evidence.counts["files"] == folders * 1000 + 2
     assert grown < 500_000_000
     assert list((site.root / ".homelab/labs").iterdir()) == []
 
