@@ -132,6 +132,9 @@ def run(
         _stop(process, command.grace)
         for reader in readers:
             reader.join(timeout=_GRACE_SECONDS)
+        for stream in (process.stdout, process.stderr)[len(readers) :]:  # interrupted before anybody read it
+            if stream:
+                stream.close()
     return Completed(command.name, process.returncode, "\n".join(out), "\n".join(err))
 
 

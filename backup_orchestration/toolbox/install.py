@@ -16,7 +16,7 @@ from pathlib import Path
 
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command, run
-from backup_orchestration.core.errors import ToolInstallError, ToolMissingError
+from backup_orchestration.core.errors import StateError, ToolInstallError, ToolMissingError
 from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.tools import Requirement
 from backup_orchestration.toolbox.apt import Apt
@@ -56,7 +56,7 @@ def install_missing(needed: Iterable[Requirement], log: Log) -> None:
     try:
         with repository_lock(into, "set-up", timeout=_WAIT_SECONDS, on_wait=lambda: log("waiting for another set-up")):
             unpack([item for item in missing if not _is_there(item)], into, log)
-    except OSError as error:
+    except (OSError, StateError) as error:
         raise ToolInstallError(
             f"tools cannot be unpacked to {into}: {error}", remedy="make room there, and make it writable"
         ) from error

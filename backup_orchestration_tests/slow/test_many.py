@@ -24,7 +24,12 @@ def test_two_hundred_thousand_small_files(site, matrix, sampled):
     seconds.append(time.monotonic())
     (evidence,) = found
     took = f"backup {seconds[1] - seconds[0]:.0f} s, restore test {seconds[2] - seconds[1]:.0f} s"
-    matrix(HEADING, f"restic: {folders * 1000:,} small files", "files", f"{evidence.probes[1].summary}; {took}; {grown >> 20} MiB")
+    matrix(
+        HEADING,
+        f"restic: {folders * 1000:,} small files",
+        "files",
+        f"{evidence.probes[1].summary}; {took}; {grown >> 20} MiB",
+    )
     assert evidence.passed, evidence.reason
     assert evidence.counts["files"] == folders * 1000 + 2
     assert grown < 500_000_000

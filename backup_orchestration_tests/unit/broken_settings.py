@@ -298,11 +298,11 @@ TABLE = [
         arrange=lambda root: (root / "linked").symlink_to("data/sub"),
     ),
     policy("unknown-destination", "destinations.far", "choose one of: default", one(f'{FILES}, destination="far"')),
-    policy("unknown-provider", "provider", "choose one of: restic", one(f'{FILES}, provider="rustic"')),
+    policy("unknown-provider", "provider", "choose one of: pgbackrest, restic", one(f'{FILES}, provider="rustic"')),
     policy(
         "unknown-probe",
         "restore_test.probes.smell",
-        "choose one of: certificate, documents, files, git, sqlite",
+        "choose one of: amcheck, certificate, checksums, documents, files, git, http, sql, sqlite",
         one(f'{FILES}, restore_test=RestoreTest(probes=["smell"])'),
     ),
     policy(

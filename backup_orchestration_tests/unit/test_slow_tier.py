@@ -27,6 +27,7 @@ def test_rounds(sampled): print(f"rounds {sampled(20)}")
 def pytest_in(place, *arguments, **variables):
     """What a run of pytest in this directory prints."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "SLOW_", "COV_"))}
+    kept["PYTHONPATH"] = str(SLOW.parent)  # what the tier's conftest imports
     argv = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", *arguments]
     done = subprocess.run(argv, capture_output=True, text=True, cwd=place, env={**kept, **variables})
     assert done.returncode == 0, done.stdout
