@@ -153,7 +153,9 @@ class ResticCli:
         }
         if done.returncode in known:
             return known[done.returncode]
-        if is_full(why) or "permission denied" in why or "connection refused" in why:
+        if is_full(done):
+            return full_disk(self._name)
+        if "permission denied" in why or "connection refused" in why:
             return self._store_fails(why)
         told = failed(Completed(done.name, done.returncode, "", why), _MEANINGS)
         return CommandFailedError(f"{told.message}; repository {self._name}")
@@ -163,8 +165,6 @@ class ResticCli:
         return self.called or self.repository
 
     def _store_fails(self, why: str) -> HomelabError:
-        if is_full(why):
-            return full_disk(self._name)
         return RepositoryUnreachableError(
             f"{self._name} cannot be used: {why}", remedy="see whether its store answers, then run it again"
         )
@@ -188,7 +188,7 @@ class ResticCli:
         """Run restic to its end, or until its store has failed for too long.
 
         Raises:
-            RepositoryUnreachableError, SpaceError: its store is why it failed.
+            RepositoryUnreachableError: its store is why it failed.
         """
         command = self._command(arguments, timeout)
         if self.patience is None:
@@ -200,7 +200,7 @@ class ResticCli:
             if not watch.reason:
                 raise
             raise self._store_fails(watch.reason) from error
-        if done.returncode == _FATAL and watch.reason:
+        if done.returncode == _FATAL and watch.reason and not is_full(done):
             raise self._store_fails(watch.reason)
         return done
 
@@ -239,9 +239,9 @@ def last_message(done: Completed) -> str:
     return REDACTOR.clean("; ".join(lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
 
 
-def is_full(why: str) -> bool:
-    """Whether restic's last words are of a disk that is full."""
-    return "no space left on device" in why or "disk quota exceeded" in why
+def is_full(done: Completed) -> bool:
+    """Whether restic spoke of a disk that is full; it may have found more errors after that."""
+    return "no space left on device" in done.stderr or "disk quota exceeded" in done.stderr
 
 
 def _message(line: str) -> dict[str, Any]:

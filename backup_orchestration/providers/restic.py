@@ -290,11 +290,10 @@ class ResticRepository(Repository):
         arguments = [snapshot.snapshot_id, "--target", str(directory)]
         done, summary = cli.restore(arguments, _teller(progress, "restore"))
         if done.returncode in (0, 1):
-            why = last_message(done)
-            if is_full(why):
+            if is_full(done):
                 raise full_disk(directory)
             if done.returncode == 1:
-                raise RestoreFailedError(f"restic could not restore {snapshot.key}: {why}")
+                raise RestoreFailedError(f"restic could not restore {snapshot.key}: {last_message(done)}")
         else:
             raise cli.error(done)
         if summary is None or not summary.get("files_restored"):
