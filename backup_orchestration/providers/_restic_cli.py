@@ -193,7 +193,7 @@ class ResticCli:
         """Run restic to its end, or until its store has failed for too long.
 
         Raises:
-            RepositoryUnreachableError, SpaceError: its store is why it failed.
+            RepositoryUnreachableError: its store is why it failed.
         """
         command = self._command(arguments, timeout)
         if self.patience is None:
@@ -205,7 +205,7 @@ class ResticCli:
             if not watch.reason:
                 raise
             raise self._store_fails(watch.reason) from error
-        if done.returncode == _FATAL and watch.reason:
+        if done.returncode == _FATAL and watch.reason and not is_full(done):
             raise self._store_fails(watch.reason)
         return done
 

@@ -59,10 +59,13 @@ def test_a_dump_is_stored_byte_for_byte_and_passes_its_restore_test(declared, tm
     ],
     ids=["fails after output", "killed after output", "fails", "0 bytes", "not found", "not executable"],
 )
-def test_a_dump_that_failed_is_no_snapshot(declared, command, words):
+def test_a_dump_that_failed_is_no_snapshot(declared, command, words, matrix, request):
     site = declared(*command)
-    with pytest.raises(HomelabError, match=words):
+    with pytest.raises(HomelabError, match=words) as caught:
         site.backup("app/dump")
+    assert caught.value.exit_code == 1
+    row = f"dump: {request.node.callspec.id}", "backup", str(caught.value).replace(str(site.root), "…")[:200]
+    matrix("False success", *row)
     assert site.homelab.repository("app/dump").snapshots() == []
     assert not (site.root / "evidence").exists()
 

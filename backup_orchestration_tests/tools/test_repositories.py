@@ -46,7 +46,7 @@ def test_a_snapshot_is_found_by_its_run_among_others(kept):
     assert second.finished_at >= second.taken_at.replace(microsecond=0)
 
 
-def test_two_targets_in_one_destination_do_not_see_each_other(kept, restic):
+def test_two_targets_in_one_destination_do_not_see_each_other(kept, restic, matrix):
     kept.declare(FILES, OTHER)
     (kept.root / "other").mkdir()
     (kept.root / "other" / "its-own").write_text("its own")
@@ -55,8 +55,9 @@ def test_two_targets_in_one_destination_do_not_see_each_other(kept, restic):
     assert kept.homelab.repository("app/files").latest() == ours
     assert kept.homelab.repository("app/other").snapshots() == [theirs]
     assert ours.repository_id != theirs.repository_id
-    with pytest.raises(UnknownSnapshotError):
+    with pytest.raises(UnknownSnapshotError) as caught:
         kept.restore_test("app/other", ours.key)
+    matrix("False success", "`latest` of a neighbour", "restore test", str(caught.value))
     assert kept.homelab.evidence().ledger("app/other", "default").records == ()
 
 
@@ -80,7 +81,7 @@ def test_a_wrong_password_is_said_and_never_makes_a_repository(kept):
     assert len(kept.homelab.evidence().ledger("app/files", "default").records) == 1
 
 
-def test_a_vanished_repository_is_refused_until_a_person_says_otherwise(kept):
+def test_a_vanished_repository_is_refused_until_a_person_says_otherwise(kept, matrix):
     key = kept.homelab.repository("app/files").latest().key
     shutil.rmtree(kept.root / "backups")
     with pytest.raises(RepositoryVanishedError) as caught:
@@ -98,6 +99,7 @@ def test_a_vanished_repository_is_refused_until_a_person_says_otherwise(kept):
     assert made.snapshots == (snapshot,)
     assert made.protection is Protection.NEVER
     assert "re-created" in made.reason
+    matrix("False success", "repository re-created", "status", made.reason)
     assert made.verdicts == {snapshot.key: "untested"}
     assert key not in made.verdicts
     assert kept.restore_test().passed
