@@ -50,14 +50,20 @@ def process_tags() -> Mapping[str, str]:
 
 def mark_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Tag a run that Dagster started with the process it runs in, which is this one."""
-    if _PROCESS_TAG not in run.tags:
-        instance.add_run_tags(run.run_id, process_tags())
+    tags = process_tags()
+    if run.tags.get(_PROCESS_TAG) != tags[_PROCESS_TAG]:
+        instance.add_run_tags(run.run_id, tags)
 
 
 def stale_runs(instance: dg.DagsterInstance) -> list[dg.RunRecord]:
     """Unfinished runs of this host whose process is gone, newest first."""
     mine = dg.RunsFilter(statuses=_UNFINISHED, tags={_HOST_TAG: socket.gethostname()})
-    return [record for record in instance.get_run_records(mine) if _is_gone(record.dagster_run.tags)]
+    records = instance.get_run_records(mine)
+    return [
+        record
+        for record in records
+        if _is_gone(record.dagster_run.tags) and not _is_inherited(instance, record.dagster_run)
+    ]
 
 
 def fail_stale_runs(instance: dg.DagsterInstance) -> list[str]:
@@ -73,6 +79,12 @@ def fail_stale_runs(instance: dg.DagsterInstance) -> list[str]:
 def _is_gone(tags: Mapping[str, str]) -> bool:
     name = tags.get(_PROCESS_TAG)
     return name is not None and not processes.is_alive(name)
+
+
+def _is_inherited(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the tag is that of the run it executes again: the page copies tags. It has not begun to work yet."""
+    before = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    return before is not None and before.tags.get(_PROCESS_TAG) == run.tags.get(_PROCESS_TAG)
 
 
 def _pid_of(tags: Mapping[str, str]) -> int:

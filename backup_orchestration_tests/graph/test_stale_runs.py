@@ -11,10 +11,12 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.history import failed_backups
 from backup_orchestration.orchestration.stale_runs import (
     fail_stale_runs,
     instance_for_runs,
+    mark_run,
     process_tags,
 )
 
@@ -87,6 +89,15 @@ def test_a_process_that_only_waits_to_be_collected_is_dead(graph):
         os.waitpid(child, 0)
 
 
+def test_a_run_that_is_executed_again_is_not_taken_for_the_one_that_died(graph, dead):
+    first = started(graph, dead)
+    fail_stale_runs(graph.instance)
+    again = started(graph, dead, parent_run_id=first, root_run_id=first)
+    assert fail_stale_runs(graph.instance) == []
+    mark_run(graph.instance, graph.instance.get_run_by_id(again))
+    assert process_tags().items() <= graph.instance.get_run_by_id(again).tags.items()
+
+
 def test_runs_of_ours_carry_the_tags(graph):
     assert graph.backup()
     assert process_tags().items() <= graph.last_run.tags.items()
@@ -105,3 +116,19 @@ def test_history_counts_a_dead_run_as_failed_before_anybody_reported_it(graph, d
     found = failed_backups(graph.site.homelab, ["app/files"])
     assert found["app/files"].run_id == run
     assert status_of(graph, run) is dg.DagsterRunStatus.STARTED
+
+
+def test_a_run_that_dagster_started_is_tagged_with_its_process(graph):
+    job = build_definitions(graph.site.homelab).resolve_job_def(names.BACKUPS_JOB)
+    assert job.execute_in_process(instance=graph.instance, asset_selection=[names.target_key("app/files")]).success
+    assert process_tags().items() <= graph.last_run.tags.items()
+
+
+def test_the_daemon_ends_dead_runs_too(graph, dead):
+    """Else the place in the pool of the repository would be taken for ever."""
+    run = started(graph, dead)
+    sensor = build_definitions(graph.site.homelab).get_repository_def().get_sensor_def("dead_runs")
+    with dg.build_sensor_context(instance=graph.instance) as context:
+        said = sensor.evaluate_tick(context).skip_message
+    assert said == f"ended {run}"
+    assert status_of(graph, run) is dg.DagsterRunStatus.FAILURE
