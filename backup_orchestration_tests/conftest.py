@@ -22,13 +22,17 @@ from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command, Completed, run
 from backup_orchestration.core.errors import ToolMissingError
 from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.postgres import find_programs
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import backup
 from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.operations.status import judge
+from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
 from backup_orchestration.providers._restic_cli import RESTIC
+from backup_orchestration_tests.postgres_cluster import running_cluster
+from backup_orchestration_tests.tools.pg_sites import PgSite
 
 SETTINGS = """\
 contributors = ["./services.py"]
@@ -204,6 +208,42 @@ def start_repository(empty_repository: Path) -> Callable[..., Site]:
         return site
 
     return start
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster(tmp_path_factory):
+    """A cluster with checksums, on a Unix socket; its WAL goes where the last test sent it."""
+    needed(lambda: find_programs().directory)
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def pgbackrest():
+    """The real pgBackRest."""
+    return needed(lambda: tools.find(PGBACKREST).path)
+
+
+@pytest.fixture(scope="session")
+def pg_kept(tmp_path_factory, postgres_cluster, pgbackrest):
+    """A repository with a full backup and an incremental one on it, of a cluster with a table that changes."""
+    site = PgSite(tmp_path_factory.mktemp("pg-kept") / "site", postgres_cluster, source={"backup": "incr"}).archive()
+    # Files of 2 MiB and more are stored by themselves, the others in bundles.
+    postgres_cluster.sql(
+        "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 8) AS text FROM generate_series(1, 20000) n"
+    )
+    full = site.backup()
+    postgres_cluster.sql("CREATE TABLE small AS SELECT n FROM generate_series(1, 1000) n")
+    return site, full, site.backup()
+
+
+@pytest.fixture
+def pg_copy(tmp_path, pg_kept):
+    """A copy of it to damage: the site, the full backup and the incremental one."""
+    site, full, incremental = pg_kept
+    copy = PgSite(tmp_path / "site", site.cluster, source=site.source)
+    shutil.copytree(site.root / "backups", copy.root / "backups", symlinks=True)
+    return copy, full, incremental
 
 
 @pytest.fixture

@@ -62,11 +62,11 @@ class Known:
     point: str | None
 
 
-def known(site):
-    found = site.judge()
+def known(site, target="app/files"):
+    found = site.judge(target)
     return Known(
-        tuple(item.key for item in site.homelab.repository("app/files").snapshots()),
-        len(site.homelab.evidence().ledger("app/files", "default").records),
+        tuple(item.key for item in site.homelab.repository(target).snapshots()),
+        len(site.homelab.evidence().ledger(target, "default").records),
         found.recovery_point.key if found.recovery_point else None,
     )
 

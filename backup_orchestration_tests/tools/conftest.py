@@ -10,14 +10,11 @@ import pytest
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.places import Bucket
-from backup_orchestration.core.postgres import find_programs
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.devlab.needs import RCLONE
-from backup_orchestration.providers._pgbackrest_cli import PGBACKREST
 from backup_orchestration_tests.conftest import needed
-from backup_orchestration_tests.postgres_cluster import running_cluster, wait
-from backup_orchestration_tests.tools.pg_sites import PgSite
+from backup_orchestration_tests.postgres_cluster import wait
 
 
 @pytest.fixture(scope="session")
@@ -37,42 +34,6 @@ def kept(template, tmp_path):
     for name in ("homelab.toml", "services.py"):
         shutil.copy2(template.root / name, tmp_path / name)
     return type(template)(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def postgres_cluster(tmp_path_factory):
-    """A cluster with checksums, on a Unix socket; its WAL goes where the last test sent it."""
-    needed(lambda: find_programs().directory)
-    with running_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="session")
-def pgbackrest():
-    """The real pgBackRest."""
-    return needed(lambda: tools.find(PGBACKREST).path)
-
-
-@pytest.fixture(scope="session")
-def pg_kept(tmp_path_factory, postgres_cluster, pgbackrest):
-    """A repository with a full backup and an incremental one on it, of a cluster with a table that changes."""
-    site = PgSite(tmp_path_factory.mktemp("pg-kept") / "site", postgres_cluster, source={"backup": "incr"}).archive()
-    # Files of 2 MiB and more are stored by themselves, the others in bundles.
-    postgres_cluster.sql(
-        "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 8) AS text FROM generate_series(1, 20000) n"
-    )
-    full = site.backup()
-    postgres_cluster.sql("CREATE TABLE small AS SELECT n FROM generate_series(1, 1000) n")
-    return site, full, site.backup()
-
-
-@pytest.fixture
-def pg_copy(tmp_path, pg_kept):
-    """A copy of it to damage: the site, the full backup and the incremental one."""
-    site, full, incremental = pg_kept
-    copy = PgSite(tmp_path / "site", site.cluster, source=site.source)
-    shutil.copytree(site.root / "backups", copy.root / "backups", symlinks=True)
-    return copy, full, incremental
 
 
 @pytest.fixture(scope="session")

@@ -1,70 +1,34 @@
-"""SIGKILL at seeded moments of a backup: nothing is left that runs or holds, and the next one works."""
+"""One of each kind of `slow/test_pg_kill.py`; and a server that is killed during its backup."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import threading
-import time
-from pathlib import Path
 
 import pytest
+from pg_kills import KILLED, STAGES, kill_backup, kill_restore_test, killed_shop
 
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.progress import Update
 from backup_orchestration.providers.base import BackupSpec
-from backup_orchestration_tests.postgres_cluster import wait
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("pgbackrest"), pytest.mark.xdist_group("postgres")]
 
-PROGRAM = """\
-import sys
-from pathlib import Path
-from backup_orchestration.core.postgres import find_programs
-from backup_orchestration_tests.postgres_cluster import RunningCluster
-from backup_orchestration_tests.tools.pg_sites import PgSite
-data, socket, root = map(Path, sys.argv[1:])
-site = PgSite(root, RunningCluster(data, socket, find_programs()))
-print("ready", flush=True)
-site.backup(run_id="killed", create=False)
-"""
-# Of ten seeded moments, those that are tried on every run; the others by KILLS=10.
-KILLS = int(os.environ.get("KILLS", "2"))
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory, new_site, postgres_cluster):
+    with killed_shop(tmp_path_factory.mktemp("shop"), new_site, postgres_cluster) as made:
+        yield made
 
 
-@pytest.mark.parametrize("seed", range(KILLS))
-def test_a_killed_backup_leaves_nothing_behind(pg_copy, seed, matrix):
-    site, _, _ = pg_copy
-    site.archive()
-    started = time.monotonic()
-    site.backup(create=False)
-    whole = time.monotonic() - started
-    moment = random.Random(seed).random() * 0.7 * whole  # it is not always as slow
+def test_a_killed_backup_leaves_nothing_behind(pg_copy, matrix):
+    matrix(KILLED, "backup", *kill_backup(pg_copy, random.Random(0)))
 
-    command = [sys.executable, "-c", PROGRAM, str(site.cluster.data), str(site.cluster.socket), str(site.root)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    assert child.stdout.readline() == b"ready\n"
-    time.sleep(moment)
-    child.kill()
-    child.wait()
-    child.stdout.close()
-    # The kernel tells pgBackRest; nothing of it is left.
-    wait(lambda: not running(site.root))
-    ended = child.returncode == -signal.SIGKILL
 
-    snapshot = site.backup(create=False)
-    listed = site.repository.snapshots()
-    assert listed[-1] == snapshot
-    assert len({item.run_id for item in listed}) == len(listed)
-    assert site.cluster.one("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgBackRest%'") == 0
-    report = site.restore(snapshot)
-    assert report.bytes >= snapshot.size_bytes
-    matrix(
-        "killed pgBackRest backups", f"seed {seed}", "killed" if ended else "had ended before", "next backup: restored"
-    )
+def test_a_killed_restore_test_leaves_no_server(shop, tmp_path, dagster_home, matrix):
+    stage = STAGES["recovery"]
+    matrix(KILLED, *kill_restore_test(shop, tmp_path, dagster_home, stage, "worker", signal.SIGKILL, 0.2))
 
 
 def test_a_server_that_is_killed_fails_its_backup_and_the_next_one_works(pg_copy):
@@ -91,16 +55,3 @@ def test_a_server_that_is_killed_fails_its_backup_and_the_next_one_works(pg_copy
     assert failed
     assert site.repository.latest().key == incremental.key
     assert site.backup(create=False, reread=True).key[-1] == "F"
-
-
-def running(root: Path) -> list[int]:
-    """Processes that name a file below this directory, but for what the server starts to archive."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
-        except OSError:
-            continue
-        if any(str(root / "home").encode() in word for word in words) and b"archive-push" not in words:
-            found.append(int(entry.name))
-    return found
