@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 CHROMIUM, DRIVER = Path("/usr/bin/chromium"), Path("/usr/bin/chromedriver")
 _SECONDS = 60
+FRESHNESS = ("Passing", "Failed", "Not evaluated")
 # Nothing but the page under test is asked for; as root, and in containers, Chromium has no sandbox of its own.
 _ARGUMENTS = (
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run",
@@ -71,14 +72,15 @@ class Page:
 
         return self._wait(all_there, f"{words} cannot be read", seconds)
 
-    def reads_below(self, heading: str, words: Collection[str]) -> str:
-        """Wait until one of these stands in the line below a heading; returns it."""
+    def freshness(self, target: str) -> str:
+        """What stands below the heading on the page of a recovery point, opened anew: it does not ask again itself."""
+        self.open(f"/assets/{target}/recovery_point")
 
         def there(_driver):
-            found = [line for before, line in pairwise(self.text.splitlines()) if before == heading]
-            return next((line for line in found if line in words), None)
+            found = [line for before, line in pairwise(self.text.splitlines()) if before == "Freshness policy"]
+            return next((line for line in found if line in FRESHNESS), None)
 
-        return self._wait(there, f"none of {words} below {heading}")
+        return self._wait(there, f"none of {FRESHNESS} is shown")
 
     def no_longer_reads(self, words: str) -> None:
         """Wait until these words are gone."""

@@ -15,7 +15,7 @@ TARGET = "app/files"
 _LEFT = timedelta(seconds=120)
 
 # What the page says of a target that `status` calls so. Whatever is not proved and fresh does not pass.
-PAGE = {"fresh": "Passing", "stale": "Failing", "suspect": "Failing", "never": "Not evaluated"}
+PAGE = {"fresh": "Passing", "stale": "Failed", "suspect": "Failed", "never": "Not evaluated"}
 
 _LAUNCH = """
 mutation ($job: String!, $location: String!, $key: String!) {
@@ -42,17 +42,13 @@ def agrees(lab, page, until):
     """Waits until the page, `status` and the last alert say this, and nothing else was told meanwhile."""
     told = []
 
-    def shown():
-        """What stands below the heading, opened anew: the page does not ask again by itself."""
-        return page.open("/assets/app/files/recovery_point").reads_below("Freshness policy", set(PAGE.values()))
-
     def check(protection, *alerts):
         told.extend(alerts)
         row = lab.status(TARGET)
         assert row["protection"] == protection, row
         until(lambda: len(lab.webhook.of(TARGET)) >= len(told), lambda: (told, lab.webhook.of(TARGET)))
         assert lab.webhook.of(TARGET) == told
-        until(lambda: shown() == PAGE[protection], shown)
+        until(lambda: page.freshness(TARGET) == PAGE[protection], lambda: page.freshness(TARGET))
         row = lab.status(TARGET)
         assert row["protection"] == protection, row
         return row
