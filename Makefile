@@ -45,7 +45,7 @@ ui: setup ## Start the example lab and say where Dagster's page is
 	$(BIN)/homelab devlab up
 
 test: setup ## Run the tests, and hold core/ and providers/ to 90 % coverage each
-	$(BIN)/pytest -n 2 --dist loadgroup --cov=backup_orchestration --cov-report=
+	$(BIN)/pytest -n 3 --dist loadgroup --cov=backup_orchestration --cov-report=
 	$(BIN)/coverage report --include='backup_orchestration/core/*' --fail-under=90
 	$(BIN)/coverage report --include='backup_orchestration/providers/*' --fail-under=90
 

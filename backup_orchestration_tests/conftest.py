@@ -23,6 +23,7 @@ from backup_orchestration.core.commands import Command, Completed, run
 from backup_orchestration.core.errors import ToolMissingError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.postgres import find_programs
+from backup_orchestration.core.redaction import REDACTOR, Redactor
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment
 from backup_orchestration.homelab.load import Homelab, load
@@ -123,6 +124,15 @@ def site(tmp_path: Path) -> Site:
 def new_site() -> Callable[[Path], Site]:
     """`make_site`, for fixtures of a wider scope."""
     return make_site
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_of_another_test() -> Iterator[None]:
+    """What a test's secrets are is masked in that test: the word `secret` may be one, and stands in many messages."""
+    known = dict(vars(REDACTOR))
+    vars(REDACTOR).update(vars(Redactor()))
+    yield
+    vars(REDACTOR).update(known)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -266,6 +276,11 @@ def start(site: Site) -> Iterator[Callable[..., Started]]:
 def until() -> Callable[..., Any]:
     """Wait for something to become true, and return it."""
     return wait_until
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest starts first, so that no worker is left with it while the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

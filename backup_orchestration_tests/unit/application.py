@@ -27,6 +27,7 @@ class Handler(BaseHTTPRequestHandler):
         known = (ROOT / "srv/notes/token").read_text().strip()
         given = self.headers.get("Authorization"), self.headers.get("X-Key")
         sys.stderr.write(f"asked with {given}\n")
+        time.sleep(0.3)  # so that this has been read when the answer is
         self.answer(200 if given in ((f"Bearer {known}", None), (None, known)) else 401, b"\n")
 
     def get_basic(self):
