@@ -120,13 +120,13 @@ def require_space(directory: Path, needed: int, what: str) -> None:
     """Refuse before anything is written when a file system has not room enough.
 
     Raises:
-        SpaceError: names the directory and both numbers.
+        SpaceError: names the directory and all numbers.
     """
     there = next(path for path in (directory, *directory.parents) if path.exists())
     free = shutil.disk_usage(there).free
     if free < needed + _RESERVE_BYTES:
         raise SpaceError(
-            f"{what} needs {needed:,} bytes and {directory} has {free:,} free",
+            f"{what} needs {needed:,} bytes, and {_RESERVE_BYTES:,} to spare, and {directory} has {free:,} free",
             remedy="free room there, or move it to a larger disk",
         )
 
