@@ -1,4 +1,7 @@
-"""The whole example lab, backed up and restore-tested, beside a sequential script of the same tools."""
+"""The example lab's restic targets, backed up and restore-tested, beside a sequential script of the same tools.
+
+Those that the script knows: PostgreSQL has a bench of its own, and Radicale's test starts an application.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from bench.measure import Report, Result, Taken, in_turns, middle, run
 from bench.site import HOMELAB, opening, restic
 
 _GOAL = 0.7
+_TARGETS = ("certs/ca", "gitlab/config", "gitlab/repositories", "grafana/db", "meilisearch/dump")
+_CHOSEN = [word for target in _TARGETS for word in ("--target", target)]
 _SCRIPT = Path(__file__).parent.parent / "devlab_script.py"
 
 
@@ -29,8 +34,8 @@ def measure(room: Path, rounds: int) -> Report:
         subprocess.run([HOMELAB, "devlab", "down", "--purge"], cwd=room, check=True, capture_output=True)
     ours, bare = (middle(runs) for runs in taken.values())
     return Report(
-        "the devlab: backup run --all and restore-test --all, over a sequential script of the same tools",
-        "warm: repositories with snapshots, in the lab's S3 store over TLS; five targets;\n"
+        "the devlab: backup run and restore-test of five targets, over a sequential script of the same tools",
+        "warm: repositories with snapshots, in the lab's S3 store over TLS;\n"
         f"services, UI and daemon run; {cost}.",
         taken,
         [Result("ratio", ours / bare, "x", _GOAL)],
@@ -39,7 +44,7 @@ def measure(room: Path, rounds: int) -> Report:
 
 def _start(room: Path, lab: dict[str, Any]) -> None:
     """A first snapshot of each target, and a copy of its repository for the script: the same keys, the same cost."""
-    run([HOMELAB, "backup", "run", "--all"], cwd=room)
+    run([HOMELAB, "backup", "run", *_CHOSEN], cwd=room)
     bucket = Path(lab["store"]["path"]) / "backups"
     run([HOMELAB, "devlab", "down"], cwd=room)  # the store remembers what lies in its folders
     for repository in list(bucket.glob("restic-*")):
@@ -49,8 +54,8 @@ def _start(room: Path, lab: dict[str, Any]) -> None:
 
 
 def _homelab(room: Path) -> Taken:
-    taken = run([HOMELAB, "backup", "run", "--all"], cwd=room)
-    return taken + run([HOMELAB, "backup", "restore-test", "--all"], cwd=room)
+    taken = run([HOMELAB, "backup", "run", *_CHOSEN], cwd=room)
+    return taken + run([HOMELAB, "backup", "restore-test", *_CHOSEN], cwd=room)
 
 
 def _script(room: Path, lab: dict[str, Any]) -> Taken:
