@@ -35,8 +35,7 @@ def measure(room: Path, rounds: int) -> Report:
     ours, bare = (middle(runs) for runs in taken.values())
     return Report(
         "the devlab: backup run and restore-test of five targets, over a sequential script of the same tools",
-        "warm: repositories with snapshots, in the lab's S3 store over TLS;\n"
-        f"services, UI and daemon run; {cost}.",
+        f"warm: repositories with snapshots, in the lab's S3 store over TLS;\nservices, UI and daemon run; {cost}.",
         taken,
         [Result("ratio", ours / bare, "x", _GOAL)],
     )
