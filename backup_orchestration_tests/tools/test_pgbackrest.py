@@ -151,7 +151,7 @@ def test_what_archiving_does_is_told(site, postgres_cluster):
     assert line.startswith("WAL archiving: unknown, PostgreSQL at ")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root works for others")
+@pytest.mark.root  # who works for others
 def test_root_works_for_the_owner_of_the_cluster(tmp_path_factory):
     owner = pwd.getpwnam("nobody").pw_uid
     root = short_directory(owner)
