@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +29,7 @@ def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
     """Back up the chosen targets; returns the exit code."""
     homelab = load()
     names = chosen(homelab, targets, everything=everything)
-    return _run(homelab, names, lambda: _tasks().backups(homelab, wish))
+    return _run(homelab, names, lambda: _tasks().backups(homelab, wish), after=homelab.after)
 
 
 def run_restore_tests(
@@ -49,7 +49,13 @@ def run_restore_tests(
     return _run(homelab, names, lambda: _tasks().restore_tests(homelab, snapshot, at))
 
 
-def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
+def _run(
+    homelab: Homelab,
+    names: Sequence[str],
+    open_task: Callable[[], Iterator[Task]],
+    *,
+    after: Mapping[str, str | None] | None = None,
+) -> int:
     prepare(homelab)
     import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
@@ -61,7 +67,7 @@ def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterato
                 failed.add(target)
 
         try:
-            run_in_workers(names, open_task, hear)
+            run_in_workers(names, open_task, hear, after=after)
         except KeyboardInterrupt:
             complain("interrupted: what was running was stopped and does not count")
             return 1
