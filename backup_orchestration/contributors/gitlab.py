@@ -77,6 +77,7 @@ class GitLab:
                 cron="30 2 * * *",
                 retention=_RETENTION,
                 restore_test=RestoreTest(probes=(Probe(name="git"),)),
+                after="gitlab/postgres" if self._database else None,
                 stand_in=self._stand_in,
             ),
         ]

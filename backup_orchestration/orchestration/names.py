@@ -8,6 +8,7 @@ CHECK = "restore_test"
 BACKUPS_JOB = "backups"
 ALL_ASSETS_JOB = "__ASSET_JOB"  # the one Dagster makes: it alone holds assets of different partitions
 TARGET_TAG = "homelab/target"
+SLOT_TAG = "homelab/slot"  # of a run that its cron started: the moment it was due, UTC
 
 
 def target_key(target: str) -> dg.AssetKey:

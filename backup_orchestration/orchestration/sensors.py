@@ -1,4 +1,7 @@
-"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed."""
+"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed.
+
+The backups of an application's later members as well, see `chains`.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +17,7 @@ from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.known import assess_known
 from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.chains import chains_sensor
 from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
 from backup_orchestration.orchestration.stale_runs import fail_stale_runs
@@ -26,7 +30,9 @@ _INTERVAL_SECONDS = 30
 def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
     """All sensors of an installation. They live as long as the code server, so what they have read is remembered."""
     store = cache(lambda: homelab.evidence(remember=True))
-    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store), _dead_runs()]
+    chains = chains_sensor(homelab, targets)
+    always = [_follow_up(homelab, targets, store), _alerts(homelab, targets, store), _dead_runs()]
+    return [*always, chains] if chains else always
 
 
 def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:

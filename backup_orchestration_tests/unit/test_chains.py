@@ -58,7 +58,7 @@ def test_one_is_awaited_across_those_that_are_not_chosen():
 
 
 def test_a_circle_is_named():
-    with pytest.raises(ValueError, match="^a/a after b/b after a/a$"):
+    with pytest.raises(ValueError, match=r"^a/a after b/b after a/a$"):
         way_of({"a/a": "b/b", "b/b": "a/a"}, "a/a")
 
 
@@ -89,7 +89,9 @@ def test_where_lfs_was_not_due_the_point_is_of_the_night_it_was():
     point = application_point(GITLAB, verified(sunday, *later, without=missing))
     assert point.snapshots == tuple(sunday[target] for target in GITLAB.members)
     assert point.held_back_by == LFS
-    assert point.reason.startswith(f"{LFS} has no verified snapshot begun after {REPOS} {later[-1][REPOS].key} ended, 20")
+    assert point.reason.startswith(
+        f"{LFS} has no verified snapshot begun after {REPOS} {later[-1][REPOS].key} ended, 20"
+    )
 
 
 @pytest.mark.parametrize("target", GITLAB.members)
