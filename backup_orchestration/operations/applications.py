@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from backup_orchestration.core.chains import ApplicationPoint, Chain, application_point, chains_of
 from backup_orchestration.homelab.load import Homelab
@@ -23,8 +23,6 @@ def points(chains: Sequence[Chain], found: Sequence[TargetStatus]) -> list[Appli
     return [_point(chain, judged) for chain in chains if set(chain.members) <= set(judged)]
 
 
-def _point(chain: Chain, judged: dict[str, TargetStatus]) -> ApplicationPoint:
-    standing = {
-        target: judged[target].assessment.standing if judged[target].assessment else () for target in chain.members
-    }
-    return application_point(chain, standing)
+def _point(chain: Chain, judged: Mapping[str, TargetStatus]) -> ApplicationPoint:
+    known = {target: judged[target].assessment for target in chain.members}
+    return application_point(chain, {target: found.standing for target, found in known.items() if found})
