@@ -10,6 +10,7 @@ import gc
 import multiprocessing
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
-from backup_orchestration.core.chains import awaited
+from backup_orchestration.core.chains import awaited, way_of
 from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.errors import HomelabError, ToolError
 from backup_orchestration.core.redaction import harmless
@@ -61,7 +62,9 @@ def run_in_workers(
         KeyboardInterrupt: this process was asked to stop; the workers have been stopped.
     """
     count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
-    pending = list(targets)
+    order = after or {}
+    followers = Counter(before for target in targets for before in way_of(order, target)[1:])
+    pending = sorted(targets, key=lambda target: -followers[target])  # who is waited for by most begins first
     workers: list[_Worker] = []
     # What was imported stays: no worker needs to look through it for garbage (gc.freeze in Python's manual).
     gc.freeze()
@@ -69,11 +72,11 @@ def run_in_workers(
         workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
         with _terminated_as_interrupt():
-            _hand_out(workers, pending, after or {})
+            _hand_out(workers, pending, order)
             while busy := [worker for worker in workers if worker.target is not None]:
                 for pipe in wait([worker.pipe for worker in busy]):
                     _receive(next(worker for worker in busy if worker.pipe is pipe), hear)
-                _hand_out(workers, pending, after or {})
+                _hand_out(workers, pending, order)
             for target in pending:
                 hear(target, "failed", HomelabError("it was not run: every worker process died", remedy="run it again"))
     finally:

@@ -19,7 +19,7 @@ from typing import Any
 import click
 from botocore.exceptions import BotoCoreError, ClientError
 
-from backup_orchestration.core.errors import HomelabError
+from backup_orchestration.core.errors import HomelabError, SourceError
 from backup_orchestration.core.places import Bucket
 from backup_orchestration.core.secrets import SecretRef, Secrets
 from backup_orchestration.stores.bucket import s3_client
@@ -29,11 +29,8 @@ _PARALLEL = 8
 _CHUNK_BYTES = 1 << 20
 _NAME_BYTES = 255  # of one file name, on all file systems in use
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
+_MIRROR = "back this bucket up with `minio-mirror`"
 _GONE = ("NoSuchKey", "404", "NotFound")
-
-
-class _Refused(Exception):
-    """Why the export fails, for people."""
 
 
 @click.command()
@@ -53,7 +50,7 @@ def main(
     try:
         client = s3_client(place, Secrets(here, here, os.environ, here))
         rows = _copy_all(client, bucket, here / _OBJECTS)
-    except (BotoCoreError, ClientError, HomelabError, OSError, _Refused) as error:
+    except (BotoCoreError, ClientError, HomelabError, OSError) as error:
         sys.exit(f"{place}: {error}")
     (here / _INDEX).write_text(json.dumps(rows, indent=0, sort_keys=True), encoding="utf-8")
 
@@ -68,10 +65,10 @@ def _copy_all(client: Any, bucket: str, into: Path) -> list[dict[str, Any]]:
     missing = [key for key, row in zip(listed, copied, strict=True) if row is None]
     still = set(missing) & set(_listed(client, bucket)) if missing else set()
     if still:
-        raise _Refused(f"{min(still)!r} is listed, and the store says that it is not there")
+        raise SourceError(f"{min(still)!r} is listed, and the store says that it is not there", remedy="see its log")
     rows = [row for row in copied if row is not None]
     if not rows:
-        raise _Refused("it holds no object: see whether it was emptied")
+        raise SourceError("it holds no object", remedy="see whether it was emptied")
     return rows
 
 
@@ -83,7 +80,7 @@ def _listed(client: Any, bucket: str) -> Iterator[str]:
 def _require_path(key: str) -> None:
     parts = key.split("/")
     if any(part in ("", ".", "..") or len(part.encode()) > _NAME_BYTES or "\0" in part for part in parts):
-        raise _Refused(f"the key {key!r} cannot be a path: back this bucket up with `minio-mirror`")
+        raise SourceError(f"the key {key!r} cannot be a path", remedy=_MIRROR)
 
 
 def _copy(client: Any, bucket: str, key: str, into: Path) -> dict[str, Any] | None:
@@ -105,11 +102,11 @@ def _copy(client: Any, bucket: str, key: str, into: Path) -> dict[str, Any] | No
                 md5.update(chunk)
                 size += len(chunk)
     except (FileExistsError, NotADirectoryError) as error:
-        raise _Refused(f"the key {key!r} collides with another one as a path: use `minio-mirror`") from error
+        raise SourceError(f"the key {key!r} collides with another one as a path", remedy=_MIRROR) from error
     tag = _MD5.fullmatch(answer["ETag"])
     encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in answer
     if size != answer["ContentLength"] or (tag and not encrypted and tag[1] != md5.hexdigest()):
-        raise _Refused(f"{key!r} came with other bytes than its length and ETag say")
+        raise SourceError(f"{key!r} came with other bytes than its length and ETag say", remedy="run it again")
     return {
         "key": key,
         "size": size,

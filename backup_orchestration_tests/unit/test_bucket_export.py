@@ -11,7 +11,8 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from backup_orchestration.contributors import bucket_export
-from backup_orchestration.contributors.bucket_export import _copy_all, _Refused
+from backup_orchestration.contributors.bucket_export import _copy_all
+from backup_orchestration.core.errors import SourceError
 
 
 class Client:
@@ -70,7 +71,7 @@ def test_every_object_comes_with_what_it_is(tmp_path):
     ],
 )
 def test_other_bytes_than_the_store_says_are_refused(tmp_path, answer):
-    with pytest.raises(_Refused, match="'lab/debian/1.box' came with other bytes"):
+    with pytest.raises(SourceError, match=r"'lab/debian/1.box' came with other bytes"):
         _copy_all(Client(BOXES, {"lab/debian/1.box": answer}), "boxes", tmp_path)
 
 
@@ -83,13 +84,13 @@ def test_an_etag_that_is_no_md5_is_not_held(tmp_path, answer):
 
 @pytest.mark.parametrize("key", ["/lead", "a//b", "trail/", "../up", "a/./b", "x" * 256, "é" * 128, "nul\0"])
 def test_a_key_that_cannot_be_a_path_is_named_before_anything_is_copied(tmp_path, key):
-    with pytest.raises(_Refused, match="cannot be a path: back this bucket up with `minio-mirror`"):
+    with pytest.raises(SourceError, match=r"cannot be a path .back this bucket up with `minio-mirror`"):
         _copy_all(Client({**BOXES, key: b""}), "boxes", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_keys_that_are_one_path_are_refused(tmp_path):
-    with pytest.raises(_Refused, match="collides with another one"):
+    with pytest.raises(SourceError, match="collides with another one"):
         _copy_all(Client({**BOXES, "empty/not": b"x"}), "boxes", tmp_path)
 
 
@@ -99,13 +100,13 @@ def test_what_was_deleted_meanwhile_is_left_out(tmp_path):
 
 
 def test_what_is_listed_and_not_there_is_no_deletion(tmp_path):
-    with pytest.raises(_Refused, match="'empty' is listed, and the store says that it is not there"):
+    with pytest.raises(SourceError, match="'empty' is listed, and the store says that it is not there"):
         _copy_all(Client(BOXES, {"empty": "missing"}), "boxes", tmp_path)
 
 
 @pytest.mark.parametrize("client", [Client({}), Client({"one": b"1"}, gone=["one"])])
 def test_an_emptied_bucket_is_no_export(tmp_path, client):
-    with pytest.raises(_Refused, match="holds no object"):
+    with pytest.raises(SourceError, match="holds no object"):
         _copy_all(client, "boxes", tmp_path)
 
 
