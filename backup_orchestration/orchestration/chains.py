@@ -50,8 +50,8 @@ def chains_sensor(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefiniti
     )
     def chains(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = homelab.now()
-        known = _known(context.cursor, policies, now)
-        looked = _Look(context.instance, policies, {target: known[target][1] for target in policies}, now)
+        known = _known(context.cursor, {target: policies[target] for target in members}, now)
+        looked = _Look(context.instance, policies, {target: since for target, (_, since) in known.items()}, now)
         requests, waiting = [], []
         for target in members:
             slot = looked.due(target)
@@ -71,7 +71,7 @@ def chains_sensor(homelab: Homelab, targets: Sequence[str]) -> dg.SensorDefiniti
 
 
 def _known(cursor: str | None, policies: Mapping[str, BackupPolicy], now: datetime) -> dict[str, tuple[str, str]]:
-    """Of each target its cron, and since when it is known with that: a slot before then is not made up for."""
+    """Of each member its cron, and since when it is known with that: a slot before then is not made up for."""
     before = json.loads(cursor) if cursor else {}
     known = {}
     for target, policy in policies.items():
