@@ -37,7 +37,7 @@ def play(directory: Path) -> int:
         HomelabError: something did not go as it must.
     """
     stage = _Stage(devlab_of(directory))
-    stage.title("An example lab: an S3 store, Radicale, and stand-ins for four services")
+    stage.title("An example lab: two S3 stores, PostgreSQL, Radicale, and stand-ins for the other services")
     lab.up(stage.paths, click.echo)
     _prove(stage)
     newest, pack = _damage(stage)

@@ -6,7 +6,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 WORDS = [
     "$ homelab backup run --all",
-    "meilisearch/dump: snapshot 20",
+    "minio/vagrant-boxes: snapshot 20",
     "$ homelab backup restore-test --all",
     "restore test passed",
     "$ homelab backup status",
@@ -51,7 +51,7 @@ def test_it_plays_again_after_one_that_was_broken_off(site, restic, start, until
         assert in_order(demo.out.read_text(), WORDS) is None
         # The lab's settings are found without a variable; and all is fresh, as it said.
         done = site.cli("backup", "status", "--json")
-        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 7
+        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 8
         assert not list((site.root / ".homelab" / "devlab" / "labs").iterdir())
     finally:
         assert site.cli("devlab", "down", "--purge").returncode == 0
