@@ -105,7 +105,7 @@ class _Look:
             return None
         before, its_slot = found
         if its_slot > self.now:
-            return f"{before} is due tonight as well"
+            return f"{before} is due in the same night"
         run = self._run_since(before, its_slot)
         if run is not None:
             return None if run.is_finished else f"the backup of {before} has not ended"

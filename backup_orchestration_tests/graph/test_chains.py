@@ -259,7 +259,7 @@ def test_one_that_is_due_earlier_waits_for_one_that_is_due_later_in_the_night(si
         night = Night(graph)
         night.tick(DB, at("02:00"))
         night.end(DB, at("02:10"))
-        assert night.look(at("02:20")) == [] and night.waits == f"{LFS} waits: {REPOS} is due tonight as well"
+        assert night.look(at("02:20")) == [] and night.waits == f"{LFS} waits: {REPOS} is due in the same night"
         assert night.look(at("03:00")) == [REPOS]
         night.end(REPOS, at("03:05"))
         assert night.look(at("03:06")) == [LFS]
