@@ -24,6 +24,7 @@ from backup_orchestration.core import tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
+    NotBuiltYetError,
     NotCoveredError,
     RepositoryMissingError,
     RepositoryVanishedError,
@@ -36,6 +37,7 @@ from backup_orchestration.core.places import Bucket, Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import PGDATA, TABLESPACES
 from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
 from backup_orchestration.core.sources import Postgres
 from backup_orchestration.providers import _cluster, _pgbackrest_config
@@ -45,6 +47,7 @@ from backup_orchestration.providers._pgbackrest_restore import archive_of, fetch
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
+    PruneReport,
     Repository,
     RestoreReport,
     RestoreSpec,
@@ -154,6 +157,10 @@ class PgBackRestRepository(Repository):
         if into.witnessed:  # pgBackRest holds every file of a set against its checksum while it restores
             read += int(held["info"]["repository"].get("size", 0))
         return RestoreReport(root, files, size, time.monotonic() - started, read)
+
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """See `Repository`."""
+        raise NotBuiltYetError(f"{self.location} cannot be pruned yet")
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""

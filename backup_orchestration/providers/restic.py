@@ -19,6 +19,7 @@ from backup_orchestration.core import tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
+    NotBuiltYetError,
     RepositoryError,
     RepositoryMissingError,
     RepositoryVanishedError,
@@ -32,6 +33,7 @@ from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update, silent
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, PgDump
@@ -42,6 +44,7 @@ from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
+    PruneReport,
     Repository,
     RestoreReport,
     RestoreSpec,
@@ -132,6 +135,10 @@ class ResticRepository(Repository):
             if reason := _reason(seen, snapshot):
                 raise reason
         return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
+
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """See `Repository`."""
+        raise NotBuiltYetError(f"{self.location} cannot be pruned yet")
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
