@@ -19,7 +19,6 @@ from backup_orchestration.core import tools
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import (
     HomelabError,
-    NotBuiltYetError,
     RepositoryError,
     RepositoryMissingError,
     RepositoryVanishedError,
@@ -39,6 +38,7 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, PgDump
 from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
+from backup_orchestration.providers._restic_prune import prune, unlisted
 from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
@@ -138,7 +138,13 @@ class ResticRepository(Repository):
 
     def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
         """See `Repository`."""
-        raise NotBuiltYetError(f"{self.location} cannot be pruned yet")
+        with self._cli(progress) as cli:
+            return prune(cli, self._repository_files(), plan, progress, self.snapshots)
+
+    def unlisted(self) -> Sequence[str]:
+        """See `Repository`."""
+        with self._cli() as cli:
+            return unlisted(cli, self._repository_files())
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
