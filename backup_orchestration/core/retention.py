@@ -123,7 +123,7 @@ def plan(
     for identity, why in around.protected.items():
         reasons.setdefault(identity, []).append(why)
     _keep_what_they_need(newest_first, reasons)
-    halted = around.halted + _too_few(len(verified), retention.min_verified, len(newest_first))
+    halted = around.halted + _too_few(len(verified), retention.min_verified)
     decisions = (_decision(item, reasons.get(item.snapshot_id), halted) for item in newest_first)
     return PrunePlan(target, tuple(decisions), halted)
 
@@ -189,8 +189,8 @@ def _keep_what_they_need(snapshots: Sequence[Snapshot], reasons: dict[str, list[
                 pending.append(by_id[needed])
 
 
-def _too_few(verified: int, wanted: int, listed: int) -> tuple[str, ...]:
-    if verified >= wanted or not listed:
+def _too_few(verified: int, wanted: int) -> tuple[str, ...]:
+    if verified >= wanted:
         return ()
     if not verified:
         return ("no snapshot is verified",)

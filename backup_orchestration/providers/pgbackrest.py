@@ -28,10 +28,10 @@ from backup_orchestration.core.errors import (
     NotCoveredError,
     RepositoryMissingError,
     RepositoryVanishedError,
-    RestoreFailedError,
     SettingsError,
     SourceError,
     ToolLiedError,
+    UnknownSnapshotError,
 )
 from backup_orchestration.core.places import Bucket, Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
@@ -311,7 +311,7 @@ class PgBackRestRepository(Repository):
             if item["label"] == snapshot.snapshot_id:
                 names = {entry["database"]["id"]: entry["id"] for entry in stanza["archive"]}
                 return {**item, "archive-id": names.get(item["database"]["id"], "")}
-        raise RestoreFailedError(f"{snapshot.key} is not in {self.location}")
+        raise UnknownSnapshotError(f"{snapshot.key} is no longer in {self.location}", remedy="choose another one")
 
     def _snapshot(self, item: Mapping[str, Any]) -> Snapshot:
         return snapshot_of(item, self._policy, self._source.data, self.location)
