@@ -6,9 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Ledger
-from backup_orchestration.core.redaction import REDACTOR
+from backup_orchestration.core.redaction import REDACTOR, harmless
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.prune import Pruning, plan_for
 from backup_orchestration.orchestration import names
@@ -17,6 +16,7 @@ from backup_orchestration.orchestration.reported import reported, teller
 from backup_orchestration.orchestration.resources import ProviderResource
 from backup_orchestration.orchestration.stale_runs import mark_run
 
+_OP = "apply_retention"
 # Once a day, also where nothing was verified: what a killed pruning left undone is brought to its end.
 _CRON = "0 7 * * *"
 # Each plan asks a repository, and a tick has a minute.
@@ -37,14 +37,14 @@ class PruneConfig(dg.Config):
 
 def prune_config(target: str, force: int | None = None) -> dict[str, Any]:
     """Run configuration of the job."""
-    return {"ops": {names.PRUNE_JOB: {"config": {"target": target, "force": force}}}}
+    return {"ops": {_OP: {"config": {"target": target, "force": force}}}}
 
 
 def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
     """The job: one for all targets, because jobs are dear."""
 
     @dg.op(
-        name=names.PRUNE_JOB,
+        name=_OP,
         out=dg.Out(dg.Nothing),
         required_resource_keys=set(homelab.providers),
         description="Removes what the target's retention does not keep. What is kept and why is its metadata.",
@@ -90,8 +90,8 @@ def prune_sensor(homelab: Homelab, targets: Sequence[str], ledger_of: Callable[[
                     continue
                 planned += 1
                 removes = bool(plan_for(homelab, target).removed)
-            except HomelabError as error:
-                context.log.warning(REDACTOR.clean(f"{target}: {error}"))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, the others are planned
+                context.log.warning(f"{target}: {harmless(error)}")
                 continue
             seen[target] = last
             if removes:
