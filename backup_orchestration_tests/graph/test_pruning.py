@@ -85,14 +85,15 @@ def test_the_sensor_asks_for_a_run_after_each_newly_verified_snapshot_that_leave
     assert requests == [] and json.loads(cursor) == {TARGET: 3}
 
 
-def test_the_sensor_asks_for_nothing_of_a_suspect_one_and_tries_again_what_it_cannot_read(graph):
-    damage(graph.site, graph.site.made[3])
+def test_the_sensor_asks_no_repository_and_for_nothing_of_a_suspect_one(graph):
     behave(graph.site, app_files={"list_error": "the store is away"})
-    requests, cursor = tick(graph)
-    assert requests == [] and json.loads(cursor) == {}
+    assert len(tick(graph)[0]) == 1
     behave(graph.site)
-    assert not graph.site.restore_test(key=graph.site.made[3].key).passed
-    assert tick(graph, cursor)[0] == []
+    damage(graph.site, graph.site.made[2])
+    assert not graph.site.restore_test(key=graph.site.made[2].key).passed
+    assert graph.site.restore_test(key=graph.site.made[3].key).passed
+    requests, cursor = tick(graph)
+    assert requests == [] and json.loads(cursor) == {TARGET: 4}
 
 
 def test_once_a_day_every_target_with_snapshots_is_pruned(graph):

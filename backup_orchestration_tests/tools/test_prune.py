@@ -61,7 +61,7 @@ def test_a_snapshot_file_that_restic_skips_halts_it(site):
 
 def test_what_is_being_restored_stays(site):
     oldest = site.homelab.repository(TARGET).snapshots()[0]
-    with reading(site.homelab.home / "locks", oldest, timeout=5):
+    with reading(site.homelab.home / "locks", oldest.repository, oldest, timeout=5):
         assert plan_for(site.homelab, TARGET).decisions[-1].reasons == ("being restored",)
         prune(site.homelab, TARGET)
     assert listed(site)[0] == oldest.key and len(listed(site)) == 3

@@ -12,10 +12,11 @@ from backup_orchestration.core.readers import being_read, forget, gate, reading
 
 FORK = multiprocessing.get_context("fork")
 OLD, NEW = snapshot(2), snapshot(1)
+PLACE = OLD.repository
 
 
 def hold(directory, pipe):
-    with reading(directory, OLD, timeout=5):
+    with reading(directory, PLACE, OLD, timeout=5):
         pipe.send("reading")
         pipe.recv()
     pipe.send("done")
@@ -36,7 +37,7 @@ def reader(tmp_path):
 
 def test_who_reads_is_seen_until_he_ends_beside_others(tmp_path, reader):
     _, pipe = reader
-    with reading(tmp_path, OLD, timeout=5):
+    with reading(tmp_path, PLACE, OLD, timeout=5):
         assert being_read(tmp_path, [NEW, OLD]) == [OLD]
     assert being_read(tmp_path, [NEW, OLD]) == [OLD]
     pipe.send("end")
@@ -55,10 +56,10 @@ def test_nobody_begins_to_read_while_the_gate_is_closed(tmp_path):
     waits, began = threading.Event(), threading.Event()
 
     def read():
-        with reading(tmp_path, OLD, timeout=20, on_wait=waits.set):
+        with reading(tmp_path, PLACE, OLD, timeout=20, on_wait=waits.set):
             began.set()
 
-    with gate(tmp_path, OLD.repository, timeout=5):
+    with gate(tmp_path, PLACE, timeout=5):
         thread = threading.Thread(target=read)
         thread.start()
         assert waits.wait(10)
@@ -69,7 +70,7 @@ def test_nobody_begins_to_read_while_the_gate_is_closed(tmp_path):
 
 def test_of_what_is_gone_nothing_is_left(tmp_path):
     for item in (OLD, NEW):
-        with reading(tmp_path, item, timeout=5):
+        with reading(tmp_path, PLACE, item, timeout=5):
             pass
     forget(tmp_path, [OLD, OLD])
     assert len(list((tmp_path / "readers").iterdir())) == 1
