@@ -56,6 +56,7 @@ def run_tasks(
     show: Callable[[Bars, str, object], None],
     *,
     after: Mapping[str, str | None] | None = None,
+    as_json: bool = False,
 ) -> int:
     """Run a task for each target in workers, with bars; returns the exit code.
 
@@ -65,11 +66,12 @@ def run_tasks(
         open_task: see `run_in_workers`.
         show: shows what a task tells besides progress and errors.
         after: see `run_in_workers`.
+        as_json: the results are printed afterwards; see `bars`.
     """
     prepare(homelab)
     import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
-    with bars() as shown:
+    with bars(as_json=as_json) as shown:
 
         def hear(target: str, kind: str, payload: object) -> None:
             _show_any(shown, target, payload, show)
