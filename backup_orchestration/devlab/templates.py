@@ -81,6 +81,7 @@ minio = Minio(
     access_key=HERE / "secrets/{access_key}",
     secret_key=HERE / "secrets/{secret_key}",
     ca=HERE / "store-ca.pem",
+    buckets=["vagrant-boxes"],
     stand_in=True,
 )
 radicale = Radicale(SERVICES / "radicale", {event!r}, contains={summary!r})
