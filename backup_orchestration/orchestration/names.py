@@ -27,6 +27,11 @@ def recovery_point_key(target: str) -> dg.AssetKey:
     return dg.AssetKey([*target.split("/"), "recovery_point"])
 
 
+def resource_key(provider: str) -> str:
+    """`provider_minio_mirror`. A provider's name may have dashes and begin with a digit, a resource's may not."""
+    return f"provider_{provider.replace('-', '_')}"
+
+
 def partitions_name(target: str) -> str:
     """Name of the dynamic partitions that hold the target's snapshot keys."""
     return target
