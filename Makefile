@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo ui test test-slow lint bench clean force
+.PHONY: help setup install demo ui test test-root test-slow lint bench clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -48,6 +48,9 @@ test: setup ## Run the tests, and hold core/ and providers/ to 90 % coverage eac
 	$(BIN)/pytest -n 3 --dist loadgroup --cov=backup_orchestration --cov-report=
 	$(BIN)/coverage report --include='backup_orchestration/core/*' --fail-under=90
 	$(BIN)/coverage report --include='backup_orchestration/providers/*' --fail-under=90
+
+test-root: setup ## Run, as root, the few tests that mean something only there
+	$(BIN)/pytest -m root backup_orchestration_tests
 
 test-slow: setup ## Run what takes long: kill matrices and the like. SLOW_SAMPLE=N runs N cases of each
 	$(BIN)/pytest -n 2 --dist loadgroup backup_orchestration_tests/slow

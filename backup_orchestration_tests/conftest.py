@@ -296,8 +296,12 @@ def until() -> Callable[..., Any]:
     return wait_until
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest starts first, so that no worker is left with it while the others are done."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what means nothing to this user, and start what takes longest first, so that no worker ends alone."""
+    left = [item for item in items if item.get_closest_marker("unprivileged" if os.geteuid() == 0 else "root")]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

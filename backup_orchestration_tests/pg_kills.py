@@ -24,10 +24,10 @@ from pathlib import Path
 from backup_orchestration.core.postgres import find_programs
 from backup_orchestration_tests.postgres_cluster import RunningCluster
 from backup_orchestration_tests.tools.pg_sites import PgSite
-data, socket, root = map(Path, sys.argv[1:])
+data, socket, root = map(Path, sys.argv[1:4])
 site = PgSite(root, RunningCluster(data, socket, find_programs()))
 print("ready", flush=True)
-site.backup(run_id="killed", create=False)
+site.backup(run_id=sys.argv[4], create=False)
 """
 POLICY = """\
 BackupPolicy(target="shop/db", provider="pgbackrest", source=Postgres(data={data!r}, socket={socket!r}),
@@ -127,19 +127,11 @@ def kill_backup(pg_copy, chance):
     site.archive()
     started = time.monotonic()
     site.backup(create=False)
-    whole = time.monotonic() - started
-    moment = chance.random() * 0.5 * whole  # it is not always as slow
-
-    command = [sys.executable, "-c", PROGRAM, str(site.cluster.data), str(site.cluster.socket), str(site.root)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
-    assert child.stdout.readline() == b"ready\n"
-    time.sleep(moment)
-    child.kill()
-    child.wait()
-    child.stdout.close()
+    moment = chance.random() * (time.monotonic() - started)
+    while not _killed(site, moment):
+        moment /= 2  # it had ended before: backups are not always as slow
     # The kernel tells pgBackRest; nothing of it is left.
     wait(lambda: not working_for(site.root))
-    ended = child.returncode == -signal.SIGKILL
 
     snapshot = site.backup(create=False)
     listed = site.repository.snapshots()
@@ -148,7 +140,19 @@ def kill_backup(pg_copy, chance):
     assert site.cluster.one("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'pgBackRest%'") == 0
     report = site.restore(snapshot)
     assert report.bytes >= snapshot.size_bytes
-    return "pgBackRest", "SIGKILL", "killed" if ended else "had ended before", "next backup: restored"
+    return "its driver", "SIGKILL", f"after {moment:.2f} s", "nothing; the next one was restored"
+
+
+def _killed(site, moment):
+    """Begin a backup in a process of its own and kill that so many seconds later; False if it had ended before."""
+    arguments = [str(site.cluster.data), str(site.cluster.socket), str(site.root), os.urandom(8).hex()]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout.readline() == b"ready\n"
+        time.sleep(moment)
+        child.kill()
+    assert child.returncode in (0, -signal.SIGKILL)
+    return child.returncode < 0
 
 
 def working_for(root: Path) -> list[int]:

@@ -15,6 +15,8 @@ from backup_orchestration.core.status import Assessment, Protection, Verdict
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.status import TargetStatus, status
 
+_WIDEST = 60
+
 
 def show_snapshots(targets: Sequence[str], *, as_json: bool) -> int:
     """List snapshots, newest first; returns the exit code."""
@@ -70,7 +72,10 @@ def show_policies(*, as_json: bool) -> None:
         say(f"notification  {name}: alerts are posted to it")
     say("")
     say_table(
-        [{key: str(row[key]) for key in ("target", "source", "provider", "cron", "rpo", "probes")} for row in rows]
+        [
+            {key: _short(str(row[key])) for key in ("target", "source", "provider", "cron", "rpo", "probes")}
+            for row in rows
+        ]
     )
     for row in rows:
         say(f"{row['target']}: {_played(row)}declared in {row['declared_in']}")
@@ -172,6 +177,11 @@ def _policy_row(homelab: Homelab, target: str) -> dict[str, Any]:
 
 def _played(row: Mapping[str, Any]) -> str:
     return "served by a STAND-IN, not by the real service; " if row["stand_in"] else ""
+
+
+def _short(text: str) -> str:
+    """Both ends of what is too wide for a table: a path says most at its end. `--json` has all of it."""
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST // 2 - 1]}…{text[-_WIDEST // 2 :]}"
 
 
 def _unreadable(found: Sequence[TargetStatus]) -> int:

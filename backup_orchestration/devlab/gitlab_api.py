@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import sys
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from backup_orchestration.core.errors import PostgresError
 from backup_orchestration.core.postgres import Programs, Server
+from backup_orchestration.devlab.json_answers import JsonHandler
 
 DATABASE = "gitlabhq_production"
 VERSION, REVISION = "17.5.2-stand-in", "stand-in"
@@ -63,42 +63,31 @@ def digest(token: str) -> str:
     return base64.b64encode(hashlib.sha256(token.encode()).digest()).decode()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: StandIn
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server names it
         """`/-/readiness`, `/api/v4/version`."""
         try:
             self._get()
         except PostgresError as error:
-            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, {"message": str(error)})
+            self.answer(HTTPStatus.SERVICE_UNAVAILABLE, {"message": str(error)})
 
     def _get(self) -> None:
         if self.path == HEALTH:
             self.server.rows("SELECT 1")
-            self._answer(HTTPStatus.OK, {"status": "ok"})
+            self.answer(HTTPStatus.OK, {"status": "ok"})
         elif not self.server.knows(self._token()):
-            self._answer(HTTPStatus.UNAUTHORIZED, {"message": "401 Unauthorized"})
+            self.answer(HTTPStatus.UNAUTHORIZED, {"message": "401 Unauthorized"})
         elif self.path == "/api/v4/version":
             (settings,) = self.server.rows("SELECT version, revision FROM application_settings")
-            self._answer(HTTPStatus.OK, settings)
+            self.answer(HTTPStatus.OK, settings)
         else:
-            self._answer(HTTPStatus.NOT_FOUND, {"message": "this stand-in does not know that"})
+            self.answer(HTTPStatus.NOT_FOUND, {"message": "this stand-in does not know that"})
 
     def _token(self) -> str:
         bearer = self.headers.get("Authorization", "")
         return self.headers.get("PRIVATE-TOKEN") or (bearer[len(_SCHEME) :] if bearer.startswith(_SCHEME) else "")
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Nothing is logged for each request."""
-
-    def _answer(self, status: HTTPStatus, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 def main(port: str, programs: str, socket: str, database_port: str, user: str) -> None:

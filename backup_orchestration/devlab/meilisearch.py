@@ -7,10 +7,11 @@ import json
 import tarfile
 import time
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock
-from typing import Any
+
+from backup_orchestration.devlab.json_answers import JsonHandler
 
 
 class StandIn(ThreadingHTTPServer):
@@ -54,44 +55,33 @@ class StandIn(ThreadingHTTPServer):
         return task
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     server: StandIn
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server names it
         """`/health`, `/stats`, `/tasks/<uid>`."""
         if self.path == "/health":
-            self._answer(HTTPStatus.OK, {"status": "available"})
+            self.answer(HTTPStatus.OK, {"status": "available"})
         elif self._allowed() and self.path == "/stats":
             with self.server.lock:
                 counts = {name: {"numberOfDocuments": len(held)} for name, held in self.server.documents.items()}
-            self._answer(HTTPStatus.OK, {"indexes": counts})
+            self.answer(HTTPStatus.OK, {"indexes": counts})
         elif self._allowed() and self.path.startswith("/tasks/"):
             name = self.server.dumps[int(self.path.rpartition("/")[2])]
-            self._answer(HTTPStatus.OK, {"status": "succeeded", "details": {"dumpUid": name}})
+            self.answer(HTTPStatus.OK, {"status": "succeeded", "details": {"dumpUid": name}})
         elif self._allowed():
-            self._answer(HTTPStatus.NOT_FOUND, {"message": "this stand-in does not know that"})
+            self.answer(HTTPStatus.NOT_FOUND, {"message": "this stand-in does not know that"})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server names it
         """`/dumps`."""
         if self._allowed():
-            self._answer(HTTPStatus.ACCEPTED, {"taskUid": self.server.dump()})
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class names it
-        """Nothing is logged for each request."""
+            self.answer(HTTPStatus.ACCEPTED, {"taskUid": self.server.dump()})
 
     def _allowed(self) -> bool:
         if self.headers.get("Authorization") == f"Bearer {self.server.key}":
             return True
-        self._answer(HTTPStatus.UNAUTHORIZED, {"message": "the key is missing or wrong"})
+        self.answer(HTTPStatus.UNAUTHORIZED, {"message": "the key is missing or wrong"})
         return False
-
-    def _answer(self, status: HTTPStatus, body: Any) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
 
 
 def _add(archive: tarfile.TarFile, name: str, text: str) -> None:

@@ -25,6 +25,7 @@ SELECT current_setting('data_directory') AS data, (pg_control_system()).system_i
 _ARCHIVER = """
 SELECT archived_count, failed_count, last_failed_wal, last_archived_wal,
        extract(epoch FROM clock_timestamp() - last_archived_time)::float AS age,
+       extract(epoch FROM last_archived_time - last_failed_time)::float AS healed,
        coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false) AS failing
 FROM pg_stat_archiver
 """
@@ -133,7 +134,8 @@ def archiver_health(server: Server) -> str:
     attempts = f"{found['failed_count']:,} failed attempts"
     if found["failing"]:
         return f"WAL archiving FAILS at {found['last_failed_wal']}: {attempts}, {last}"
-    return f"WAL archiving: {last}, {attempts}"
+    before = f", the last of them {_span(found['healed'])} before it" if found["healed"] is not None else ""
+    return f"WAL archiving: {last}, {attempts}{before}"
 
 
 def _archives(found: Mapping[str, Any], wanted: str) -> bool:

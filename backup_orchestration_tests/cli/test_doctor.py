@@ -1,6 +1,5 @@
 """`homelab backup doctor`: what is missing, and what to do about it."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -93,7 +92,7 @@ def test_a_missing_secret(site, say):
     assert said.code == 2 and "destinations.default.password" in said.out
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.unprivileged  # root may write everywhere
 def test_a_place_that_cannot_be_written(site, say):
     place = site.root / "backups"
     place.mkdir(mode=0o500)

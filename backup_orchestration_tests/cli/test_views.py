@@ -199,3 +199,12 @@ def test_policies_name_every_origin(make, say):
     assert [row["target"] for row in found] == ["app/files", "app/other"]
     assert found[0]["declared_in"] == f"{settings}: contributors: ./services.py"
     assert (found[0]["retention"], found[0]["rpo_seconds"]) == ("7/14/4/6", timedelta(hours=36).total_seconds())
+
+
+def test_what_is_too_wide_for_the_table_of_policies_keeps_both_its_ends(site, say):
+    command = ["/srv/export", *(f"--option-{number}" for number in range(30)), "the-end"]
+    site.declare(f'BackupPolicy(target="app/export", source=Export(command={command}))')
+    (line,) = (line for line in say("backup", "policies").out.splitlines() if line.startswith("app/export "))
+    assert "export: /srv/export --option-…" in line and "--option-29 the-end  restic" in line
+    assert len(line) < 160
+    assert say("backup", "policies", "--json").json[0]["source"] == f"export: {' '.join(command)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -146,12 +147,16 @@ def test_what_archiving_does_is_told(site, postgres_cluster):
     wait(lambda: postgres_cluster.one("SELECT last_failed_time > last_archived_time FROM pg_stat_archiver"))
     (line,) = site.repository.health()
     assert line.startswith("WAL archiving FAILS at 0000")
+    postgres_cluster.archive_with({"archive_command": "/bin/true"})
+    wait(lambda: postgres_cluster.one("SELECT last_failed_time < last_archived_time FROM pg_stat_archiver"))
+    (line,) = site.repository.health()
+    assert re.search(r"last segment \d+ s ago, \d+ failed attempts, the last of them \d+ s before it$", line)
     nobody = replace(site, source={"port": 5433})
     (line,) = nobody.repository.health()
     assert line.startswith("WAL archiving: unknown, PostgreSQL at ")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root works for others")
+@pytest.mark.root  # who works for others
 def test_root_works_for_the_owner_of_the_cluster(tmp_path_factory):
     owner = pwd.getpwnam("nobody").pw_uid
     root = short_directory(owner)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,3 +108,23 @@ def test_the_parts_that_are_entry_points_can_be_named_in_a_policy(site):
     for name, found in {**homelab.providers, **homelab.probes}.items():
         assert found.part.name == name
         assert "backup-orchestration" in found.origin
+
+
+GROUPED = """
+import os, pytest
+@pytest.mark.xdist_group("one")
+@pytest.mark.parametrize("case", range(40))
+def test_it(case):
+    print(f"in {os.environ['PYTEST_XDIST_WORKER']}.")
+"""
+
+
+def test_tests_of_one_group_share_a_worker(tmp_path):
+    """They share servers that are dear to start; a pair of pytest and xdist that does not see groups starts more."""
+    (tmp_path / "test_grouped.py").write_text(GROUPED)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "COV_"))}
+    argv = [sys.executable, "-m", "pytest", "-rP", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "."]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=tmp_path, env=kept)
+    assert "40 passed" in done.stdout, done.stdout
+    assert len(set(re.findall(r"^in (\w+)\.$", done.stdout, re.MULTILINE))) == 1

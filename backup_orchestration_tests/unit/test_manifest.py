@@ -147,7 +147,7 @@ def test_a_source_that_is_a_link_is_refused(tree):
     assert str(tree / "sub") in refused.value.remedy
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.unprivileged  # root may read everything
 @pytest.mark.parametrize("name", ["one.txt", "sub"])
 def test_what_cannot_be_read_is_an_error_and_never_left_out(tree, name):
     (tree / name).chmod(0)
