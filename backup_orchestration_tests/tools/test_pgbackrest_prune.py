@@ -1,4 +1,4 @@
-"""Pruning with the real pgBackRest; its matrix of kills is in `slow/test_prune.py`."""
+"""Pruning with the real pgBackRest; its matrix of kills is in `slow/test_prune_kill.py`."""
 
 import random
 import shutil

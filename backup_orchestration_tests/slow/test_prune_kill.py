@@ -2,11 +2,23 @@
 
 import random
 import shutil
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from kills import copy_site
-from prunings import KILLED, history, keeping, kill_pg_prune, kill_restic_prune, leftover, listed, mapped, pg_prune
+from prunings import (
+    KILLED,
+    history,
+    keeping,
+    kill_pg_prune,
+    kill_restic_prune,
+    leftover,
+    listed,
+    mapped,
+    pg_plan,
+    pg_prune,
+)
 
 from backup_orchestration.core.policy import Retention
 from backup_orchestration.core.retention import Circumstances, plan
@@ -18,6 +30,7 @@ pytestmark = [pytest.mark.tools]
 
 TARGET = "app/files"
 MOMENTS = pytest.mark.parametrize("moment", range(10))
+KEPT = 7
 COUNTS = {"keep_last": 3, "keep_daily": 4, "keep_weekly": 3, "keep_monthly": 6}
 
 
@@ -47,9 +60,19 @@ def test_a_year_of_restic(grown, tmp_path, dagster_home, restic, matrix):
     matrix("A year, pruned", "restic", f"{len(wanted.removed)} removed", f"{len(wanted.kept)} kept, each restored")
 
 
+@pytest.fixture(scope="module")
+def restic_seconds(grown, tmp_path_factory, dagster_home):
+    """How long a whole pruning takes here."""
+    site = copy_site(grown, tmp_path_factory.mktemp("timed"), dagster_home)
+    count = len(plan_for(site.homelab, TARGET).removed)
+    started = time.monotonic()
+    prune(site.homelab, TARGET, force=count)
+    return time.monotonic() - started
+
+
 @MOMENTS
-def test_restic_is_killed(moment, grown, tmp_path, dagster_home, restic, chance, matrix):
-    matrix(KILLED, *kill_restic_prune(grown, tmp_path, dagster_home, restic, chance, 1.5))
+def test_restic_is_killed(moment, grown, restic_seconds, tmp_path, dagster_home, restic, chance, matrix):
+    matrix(KILLED, *kill_restic_prune(grown, tmp_path, dagster_home, restic, chance, restic_seconds))
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +82,29 @@ def pg_grown(tmp_path_factory, postgres_cluster, pgbackrest):
     return site, [site.backup(reread=number % 3 == 0) for number in range(30)]
 
 
-@pytest.fixture
-def pg_site(pg_grown, tmp_path):
-    site = PgSite(tmp_path / "site", pg_grown[0].cluster, source=pg_grown[0].source)
-    shutil.copytree(pg_grown[0].root / "backups", site.root / "backups", symlinks=True)
+def copy_of(kept, root):
+    site = PgSite(root / "site", kept.cluster, source=kept.source)
+    shutil.copytree(kept.root / "backups", site.root / "backups", symlinks=True)
     return site
 
 
+@pytest.fixture
+def pg_site(pg_grown, tmp_path):
+    return copy_of(pg_grown[0], tmp_path)
+
+
+@pytest.fixture(scope="module")
+def pg_seconds(pg_grown, tmp_path_factory):
+    """How long a whole pruning takes here."""
+    site = copy_of(pg_grown[0], tmp_path_factory.mktemp("timed"))
+    wanted = pg_plan(site, KEPT)
+    started = time.monotonic()
+    pg_prune(site, wanted)
+    return time.monotonic() - started
+
+
 @pytest.mark.xdist_group("postgres")
-def test_a_year_of_pgbackrest(pg_site, pg_grown, matrix):
+def test_a_year_of_pgbackrest(pg_site, matrix):
     """The sets are of one hour; the plan is made as if they were of a year."""
     now = datetime.now(UTC)
     days = [number**1.73 for number in range(30, 0, -1)]
@@ -87,5 +124,5 @@ def test_a_year_of_pgbackrest(pg_site, pg_grown, matrix):
 
 @pytest.mark.xdist_group("postgres")
 @MOMENTS
-def test_pgbackrest_is_killed(moment, pg_site, chance, matrix):
-    matrix(KILLED, *kill_pg_prune(pg_site, chance, 1.5, keep_last=7))
+def test_pgbackrest_is_killed(moment, pg_site, pg_seconds, chance, matrix):
+    matrix(KILLED, *kill_pg_prune(pg_site, chance, pg_seconds, KEPT))

@@ -1,4 +1,4 @@
-"""Pruning with the real restic; pgBackRest's is in `test_pgbackrest_prune.py`, the matrices in `slow/test_prune.py`."""
+"""Pruning with the real restic. A year of snapshots and the matrix of kills are in `slow/test_prune_kill.py`."""
 
 import random
 import subprocess
