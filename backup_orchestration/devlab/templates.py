@@ -45,7 +45,7 @@ _SERVICES = '''\
 import sys
 from pathlib import Path
 
-from backup_orchestration import Postgres
+from backup_orchestration import Bucket, Postgres, SecretRef
 from backup_orchestration.contributors.certs import Certs
 from backup_orchestration.contributors.gitlab import GitLab
 from backup_orchestration.contributors.grafana import Grafana
@@ -55,12 +55,21 @@ from backup_orchestration.contributors.radicale import Radicale
 
 HERE = Path(__file__).parent
 SERVICES = HERE / "services"
+OBJECTS = "https://localhost:{objects}"
+CA, ACCESS_KEY, SECRET_KEY = HERE / "store-ca.pem", HERE / "secrets/{access_key}", HERE / "secrets/{secret_key}"
 
 certs = Certs(SERVICES / "certs", {hosts!r}, stand_in=True)
 gitlab = GitLab(
     SERVICES / "gitlab/config",
     SERVICES / "gitlab/repositories",
     database=Postgres(data=SERVICES / "gitlab/postgres", socket={socket!r}),
+    lfs=Bucket(
+        endpoint=OBJECTS,
+        bucket="gitlab-lfs",
+        ca=CA,
+        access_key=SecretRef(file=ACCESS_KEY),
+        secret_key=SecretRef(file=SECRET_KEY),
+    ),
     # A stand-in for GitLab's API; the real one needs the whole of GitLab.
     api=(
         *(sys.executable, "-P", "-m", "backup_orchestration.devlab.gitlab_api"),
@@ -77,11 +86,11 @@ meilisearch = Meilisearch(
     stand_in=True,
 )
 minio = Minio(
-    "https://localhost:{objects}",
-    access_key=HERE / "secrets/{access_key}",
-    secret_key=HERE / "secrets/{secret_key}",
-    ca=HERE / "store-ca.pem",
-    buckets=["vagrant-boxes"],
+    OBJECTS,
+    access_key=ACCESS_KEY,
+    secret_key=SECRET_KEY,
+    ca=CA,
+    gitlab="gitlab/repositories",
     stand_in=True,
 )
 radicale = Radicale(SERVICES / "radicale", {event!r}, contains={summary!r})
