@@ -125,8 +125,8 @@ def _show_any(shown: Bars, target: str, payload: object, show: Callable[[Bars, s
 
 def _show(shown: Bars, target: str, payload: object) -> None:
     if isinstance(payload, Snapshot):
-        files = f"{payload.counts['files']:,} files, " if "files" in payload.counts else ""
-        shown.line(f"{target}: snapshot {payload.key}: {files}{payload.size_bytes:,} bytes")
+        counted = [f"{payload.counts[what]:,} {what}, " for what in ("files", "objects") if what in payload.counts]
+        shown.line(f"{target}: snapshot {payload.key}: {''.join(counted)}{payload.size_bytes:,} bytes")
     elif isinstance(payload, Evidence):
         at = f" at {rfc3339(payload.at)}" if payload.at else ""
         shown.line(f"{target}: {payload.snapshot_key}{at}: {_verdict(payload)}")
