@@ -32,6 +32,7 @@ from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update, silent
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, PgDump
@@ -44,11 +45,13 @@ from backup_orchestration.providers._restic_cli import (
     last_message,
 )
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
+from backup_orchestration.providers._restic_prune import prune, unlisted
 from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
+    PruneReport,
     Repository,
     RestoreReport,
     RestoreSpec,
@@ -139,6 +142,16 @@ class ResticRepository(Repository):
             if reason := _reason(seen, snapshot):
                 raise reason
         return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
+
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """See `Repository`."""
+        with self._cli(progress) as cli:
+            return prune(cli, self._repository_files(), plan, progress, self.snapshots)
+
+    def unlisted(self) -> Sequence[str]:
+        """See `Repository`."""
+        with self._cli() as cli:
+            return unlisted(cli, self._repository_files())
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
