@@ -6,12 +6,11 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from faulty_store import FaultyStore
-
 from backup_orchestration.core.progress import silent
 from backup_orchestration.operations.prune import plan_for, prune
 from backup_orchestration_tests.mirrors import MirrorSite
 from backup_orchestration_tests.running import wait_until
+from backup_orchestration_tests.tools.faulty_store import FaultyStore
 
 HEADING = "Mirrors killed at the moment of a request"
 CODE = """
