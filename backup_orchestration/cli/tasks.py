@@ -14,6 +14,8 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
+from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance
 from backup_orchestration.orchestration.listener import Listener
@@ -39,6 +41,10 @@ class Forwarding(Listener):
         """See `Listener`."""
         self.evidence = evidence
         self._tell("tested", evidence)
+
+    def restored(self, done: Restoration) -> None:
+        """See `Listener`."""
+        self._tell("restored", done)
 
     def failed(self, target: str, error: HomelabError) -> None:
         """See `Listener`."""
@@ -84,6 +90,17 @@ def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Ite
                 tell("line", _protection(homelab, target))
             except HomelabError as error:
                 tell("failed", error)
+
+        yield task
+
+
+def restores(homelab: Homelab, plan: RestorePlan) -> Iterator[Task]:
+    """Carry out one plan."""
+    with instance_for_runs(homelab) as instance:
+
+        def task(_target: str, tell: Tell) -> None:
+            if not execute.run_restore(homelab, instance, plan, Forwarding(tell)):
+                tell("failed", None)
 
         yield task
 

@@ -14,6 +14,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.assets import assets_of
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.resources import provider_resources
+from backup_orchestration.orchestration.restore import restore_job
 from backup_orchestration.orchestration.schedules import schedules_of
 from backup_orchestration.orchestration.sensors import sensors_of
 
@@ -39,7 +40,7 @@ def build_definitions(
     assets: list[Any] = []
     for target in chosen:
         assets += assets_of(homelab, target, listener or Listener(), wish=wish, listed=listed)
-    jobs: list[Any] = []
+    jobs: list[Any] = [restore_job(homelab, listener or Listener())]
     schedules = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:
         backups = dg.AssetSelection.assets(*(names.target_key(target) for target in chosen))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -13,11 +14,13 @@ from backup_orchestration.core.errors import HomelabError, RepositoryMissingErro
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
+from backup_orchestration.orchestration.restore import restore_config
 from backup_orchestration.orchestration.stale_runs import process_tags
 
 # Dagster's own console lines repeat what the command line shows.
@@ -50,6 +53,12 @@ def run_restore_test(
     definitions = build_definitions(homelab, [target], listener, listed=listed)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
+
+
+def run_restore(homelab: Homelab, instance: dg.DagsterInstance, plan: RestorePlan, listener: Listener) -> bool:
+    """Carry out a plan; the listener hears of what stands there, or of the error. Returns whether the probes passed."""
+    job = build_definitions(homelab, [], listener).resolve_job_def(names.RESTORE_JOB)
+    return _execute(job, instance, plan.snapshot.target, listener, None, config=restore_config(plan))
 
 
 def test_moment(
@@ -90,14 +99,15 @@ def _execute(
     instance: dg.DagsterInstance,
     target: str,
     listener: Listener,
-    key: dg.AssetKey,
+    key: dg.AssetKey | None,
     partition: str | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> bool:
     try:
         result = job.execute_in_process(
-            run_config=_QUIET,
+            run_config={**_QUIET, **(config or {})},
             instance=instance,
-            asset_selection=[key],
+            asset_selection=[key] if key else None,
             partition_key=partition,
             tags={names.TARGET_TAG: target, **process_tags()},
             raise_on_error=False,

@@ -6,6 +6,7 @@ from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.progress import Update
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.operations.restore import Restoration
 
 
 class Listener:
@@ -19,6 +20,9 @@ class Listener:
 
     def tested(self, evidence: Evidence) -> None:
         """A restore test was carried out and its evidence is stored."""
+
+    def restored(self, done: Restoration) -> None:
+        """A snapshot was restored for good and stands in its place; its probes may have failed."""
 
     def failed(self, target: str, error: HomelabError) -> None:
         """A run of this target failed."""

@@ -14,6 +14,8 @@ from backup_orchestration.core.progress import Progress
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
+from backup_orchestration.operations.restore import Restoration, restore
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
 
 
@@ -44,6 +46,10 @@ class ProviderResource(dg.ConfigurableResource[Any]):
     ) -> Evidence:
         """See `operations.restore_test`."""
         return restore_test(self.homelab(), target, key, run_id, progress, listed=listed)
+
+    def restore(self, plan: RestorePlan, progress: Progress) -> Restoration:
+        """See `operations.restore`."""
+        return restore(self.homelab(), plan, progress)
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
