@@ -36,14 +36,16 @@ class Partial:
     data: Path
     place: Path
 
-    def keep(self) -> None:
+    def keep(self, mode: int = 0o700) -> None:
         """Put what was filled in its place.
+
+        Args:
+            mode: of the place, whatever a tool has made of it meanwhile.
 
         Raises:
             StateError: something came there meanwhile; it is not touched.
         """
-        # What the tool has made of its mode is not what others may see.
-        self.data.chmod(self.data.stat().st_mode & 0o711 | 0o700)
+        self.data.chmod(mode)
         os.sync()  # a name that is there after a crash has its content
         try:
             self.data.rename(self.place)

@@ -29,6 +29,8 @@ from backup_orchestration.providers.capture import require_space
 from backup_orchestration.throwaway.process import ProcessLab, process_lab, reap
 
 _COPY_SECONDS = 24 * 3600.0
+# A cluster belongs to its own user, who must get to it; what is in there is closed to everybody else.
+_OWNER_PASSES = 0o711
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ def _restored(homelab: Homelab, plan: RestorePlan, progress: Progress) -> Restor
             report = repository.restore(plan.snapshot, spec, progress)
         if isinstance(homelab.policy(plan.snapshot.target).source, Postgres):
             readdress(partial.data, partial.data, plan.place)
-        partial.keep()
+            partial.keep(_OWNER_PASSES)
+        else:
+            partial.keep()
     return replace(report, root=plan.place)
 
 

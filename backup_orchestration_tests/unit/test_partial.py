@@ -28,7 +28,7 @@ def test_what_is_kept_stands_there_and_nothing_beside_it(tmp_path):
         partial.keep()
     assert [path.name for path in tmp_path.iterdir()] == ["place"]
     assert (tmp_path / "place" / "one").read_text() == "one"
-    assert (tmp_path / "place").stat().st_mode & 0o777 == 0o711
+    assert (tmp_path / "place").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
