@@ -24,12 +24,15 @@ class Retention(Frozen):
 
     Attributes:
         keep_last, keep_daily, keep_weekly, keep_monthly: counts; 0 switches a rule off.
+        min_verified: so many of the newest verified snapshots are kept whatever the counts say, and while there are
+            fewer, nothing is removed.
     """
 
     keep_last: Annotated[int, Field(ge=0)] = 7
     keep_daily: Annotated[int, Field(ge=0)] = 14
     keep_weekly: Annotated[int, Field(ge=0)] = 4
     keep_monthly: Annotated[int, Field(ge=0)] = 6
+    min_verified: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:

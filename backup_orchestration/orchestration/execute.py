@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 import dagster as dg
 
@@ -19,8 +18,10 @@ from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.pruning import prune_config, prune_job
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
-from backup_orchestration.orchestration.restore import restore_config
+from backup_orchestration.orchestration.resources import provider_resources
+from backup_orchestration.orchestration.restore import restore_config, restore_job
 from backup_orchestration.orchestration.stale_runs import process_tags
 
 # Dagster's own console lines repeat what the command line shows.
@@ -55,10 +56,30 @@ def run_restore_test(
     return _execute(job, instance, target, listener, names.verified_key(target), key)
 
 
+def run_prune(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, listener: Listener, *, force: int | None
+) -> bool:
+    """Apply the retention of one target; the listener hears of the plan, of what was done, or of the error."""
+    result = prune_job(homelab, listener).execute_in_process(
+        run_config={**_QUIET, **prune_config(target, force)},
+        instance=instance,
+        resources=provider_resources(homelab),
+        tags={names.TARGET_TAG: target, **process_tags()},
+        raise_on_error=False,
+    )
+    return bool(result.success)
+
+
 def run_restore(homelab: Homelab, instance: dg.DagsterInstance, plan: RestorePlan, listener: Listener) -> bool:
     """Carry out a plan; the listener hears of what stands there, or of the error. Returns whether the probes passed."""
-    job = build_definitions(homelab, [], listener).resolve_job_def(names.RESTORE_JOB)
-    return _execute(job, instance, plan.snapshot.target, listener, None, config=restore_config(plan))
+    result = restore_job(homelab, listener).execute_in_process(
+        run_config={**_QUIET, **restore_config(plan)},
+        instance=instance,
+        resources=provider_resources(homelab),
+        tags={names.TARGET_TAG: plan.snapshot.target, **process_tags()},
+        raise_on_error=False,
+    )
+    return bool(result.success)
 
 
 def test_moment(
@@ -99,15 +120,14 @@ def _execute(
     instance: dg.DagsterInstance,
     target: str,
     listener: Listener,
-    key: dg.AssetKey | None,
+    key: dg.AssetKey,
     partition: str | None = None,
-    config: Mapping[str, Any] | None = None,
 ) -> bool:
     try:
         result = job.execute_in_process(
-            run_config={**_QUIET, **(config or {})},
+            run_config=_QUIET,
             instance=instance,
-            asset_selection=[key] if key else None,
+            asset_selection=[key],
             partition_key=partition,
             tags={names.TARGET_TAG: target, **process_tags()},
             raise_on_error=False,
