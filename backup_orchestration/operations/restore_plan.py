@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from backup_orchestration.core.errors import HomelabError, SpaceError, UsageError
+from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.partial import leftovers
 from backup_orchestration.core.places import Directory
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Protection, Verdict
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.put_back import Way, way_back
-from backup_orchestration.operations.restore_test import find_snapshot
+from backup_orchestration.operations.restore_test import RESTORE, find_snapshot
 from backup_orchestration.operations.status import judge
 
 _UNKNOWN = "unknown"
@@ -110,7 +111,7 @@ def plan_restore(homelab: Homelab, target: str, wanted: Wanted) -> RestorePlan:
         left=tuple(leftovers(place)),
         probes=tuple(probe.name for probe in homelab.policy(target).probes),
         last_seconds=last.restore_seconds if last and last.restore_seconds else None,
-        last_bytes=last.counts.get("bytes") if last and last.restore_seconds else None,
+        last_bytes=_restored_bytes(last) if last else None,
         commands=tuple(repository.restore_commands(snapshot)),
         way=way_back(homelab.policy(target), snapshot, place),
     )
@@ -212,7 +213,12 @@ def _holds(place: Path) -> str:
     if not place.is_dir():
         return "a file"
     entries = sum(1 for _ in place.iterdir())
-    return f"{entries:,} entries" if entries else "an empty directory"
+    return f"{entries:,} {'entry' if entries == 1 else 'entries'}" if entries else "an empty directory"
+
+
+def _restored_bytes(last: Evidence) -> int | None:
+    """By the restore's own count: the probes count what they look at."""
+    return next((item.counts.get("bytes") for item in last.probes if item.name == RESTORE and item.passed), None)
 
 
 def _obstacle(plan: RestorePlan, *, own_choice: bool) -> HomelabError | None:

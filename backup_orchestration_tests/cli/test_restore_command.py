@@ -185,7 +185,7 @@ def test_what_is_in_the_way_is_shown_and_not_touched(proven, say, kind):
     for more in ([], ["--plan"]):
         said = say("backup", "restore", "--target", TARGET, "--to", str(place), *more)
         assert said.code == 2 and "is in the way" in said.err and "choose a directory that is new or empty" in said.err
-        assert f"to         {place}, where there is {'1 entries' if kind == 'full' else 'a file'}\n" in said.out
+        assert f"to         {place}, where there is {'1 entry' if kind == 'full' else 'a file'}\n" in said.out
     assert (place / "mine" if kind == "full" else place).read_text() == "mine"
 
 
@@ -235,3 +235,11 @@ def test_the_word_is_that_of_the_plan(proven):
 def test_what_is_asked_wrongly(proven, say, arguments, words):
     said = say("backup", "restore", "--target", TARGET, *arguments)
     assert said.code == 2 and words in said.err and not said.out
+
+
+def test_what_is_being_restored_is_held_against_pruning(proven):
+    held = proven.root / "held"
+    look = f'for file in {proven.homelab.home}/locks/readers/*; do flock -n "$file" true || touch {held}; done'
+    behave(proven, app_files={"restore_child": ["sh", "-c", look]})
+    assert restore(proven.homelab, plan(proven, proven.root / "there")).passed
+    assert held.exists()

@@ -48,6 +48,8 @@ def test_files_come_back(kept):
     done = restored(kept, kept.root / "there")
     (path,) = done.plan.way.places.values()
     before = entries(kept.root / "data")
+    (tested,) = kept.homelab.evidence().ledger(TARGET, "default").records
+    assert done.plan.last_bytes == tested.probes[0].counts["bytes"] != tested.counts["bytes"]
     assert entries(kept.root / "there" / path.removeprefix(f"{kept.root / 'there'}/")) == before
     odd.unlink()
     way_back(done, kept)
