@@ -57,22 +57,27 @@ def _below(root: Path, path: str) -> str:
 
 
 def _files(path: str, there: str) -> Sequence[str]:
-    old, quoted = shlex.quote(f"{path}.before"), shlex.quote(path)
+    quoted = shlex.quote(path)
     return (
-        f"# stop what writes to {quoted}; what is there now is kept as {old}",
-        f"mv -T -n {quoted} {old}",
-        f"cp -a -T {shlex.quote(there)} {quoted}",
+        f"# stop what writes to {quoted}; what is there now is kept as {shlex.quote(f'{path}.before')}",
+        _kept(path),
+        f"[ ! -e {quoted} ] && cp -a -T {shlex.quote(there)} {quoted}",
     )
 
 
+def _kept(path: str) -> str:
+    """Move away what is there; where something was moved away before, nothing happens, and what follows is not done."""
+    quoted, old = shlex.quote(path), shlex.quote(f"{path}.before")
+    return f"[ ! -e {quoted} ] || [ -e {old} ] || mv -T {quoted} {old}"
+
+
 def _sqlite(path: str, there: str) -> Sequence[str]:
-    quoted = shlex.quote(path)
-    kept = [shlex.quote(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+    quoted, old = shlex.quote(path), shlex.quote(f"{path}.before")
     return (
-        f"# stop what uses {quoted}; the old database and its journals are kept as …before",
-        *(f"[ ! -e {name} ] || mv -T -n {name} {name}.before" for name in kept),
-        f"cp -p {shlex.quote(there)} {quoted}",
-        f"chown --reference={quoted}.before {quoted} && chmod --reference={quoted}.before {quoted}",
+        f"# stop what uses {quoted}; the old database and its journals are kept with .before behind their names",
+        *(_kept(f"{path}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")),
+        f"[ ! -e {quoted} ] && cp -p {shlex.quote(there)} {quoted}",
+        f"[ ! -e {old} ] || {{ chown --reference={old} {quoted} && chmod --reference={old} {quoted}; }}",
     )
 
 
@@ -87,11 +92,11 @@ def _dump(source: PgDump, there: str) -> Sequence[str]:
 
 
 def _cluster(data: str, root: Path) -> Sequence[str]:
-    old, quoted = shlex.quote(f"{data}.before"), shlex.quote(data)
+    quoted = shlex.quote(data)
     return (
-        f"# stop the server of {quoted}; what is there now is kept as {old}",
-        f"mv -T -n {quoted} {old}",
-        f"cp -a -T {shlex.quote(str(root / PGDATA))} {quoted}",
+        f"# stop the server of {quoted}; what is there now is kept as {shlex.quote(f'{data}.before')}",
+        _kept(data),
+        f"[ ! -e {quoted} ] && cp -a -T {shlex.quote(str(root / PGDATA))} {quoted}",
         f"# start the server: it recovers with the WAL in {shlex.quote(str(root / 'wal'))}, which must stay till then",
         f"# tablespaces, if there are any, are used where they are, in {shlex.quote(str(root / 'tablespaces'))}",
         "# archiving is off: take the last `archive_mode = 'off'` out of postgresql.auto.conf, restart, take a backup",

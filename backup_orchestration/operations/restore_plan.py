@@ -171,9 +171,9 @@ def _place(homelab: Homelab, snapshot: Snapshot, to: Path | None) -> Path:
     """
     if to is None:
         return homelab.home / _RESTORES / f"{snapshot.target.replace('/', '-')}-{snapshot.key}"
-    if not str(to) or any(ord(character) < 32 or ord(character) == 127 for character in str(to)):
-        raise UsageError(f"--to: {str(to)!r} is empty or holds a control character", remedy="choose another name")
     place = to.expanduser().absolute().resolve()
+    if not str(place).isprintable():
+        raise UsageError(f"--to: {str(place)!r} holds what cannot be shown", remedy="choose another name")
     if place == Path("/"):
         raise UsageError("--to: / is the whole machine", remedy="name a directory that is new or empty")
     for what, kept in _kept(homelab):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fakes import behave, damage, make_fake, policy, records
 
-from backup_orchestration.core.commands import Command, check
+from backup_orchestration.core.commands import Command, check, run
 from backup_orchestration.core.errors import HomelabError, UsageError
 from backup_orchestration.operations.restore import require_word, restore
 from backup_orchestration.operations.restore_plan import Wanted, plan_restore
@@ -161,7 +161,7 @@ def refused_places(root):
         "all restores": (root / ".homelab" / "restores", "lies in `home`"),
         "the machine": (root / ("../" * 40), "is the whole machine"),
         "no directory above": (root / "no" / "new", "there is no directory"),
-        "a line of its own": (root / "a\nb", "control character"),
+        "a line of its own": (root / "a\nb", "holds what cannot be shown"),
     }
 
 
@@ -243,3 +243,16 @@ def test_what_is_being_restored_is_held_against_pruning(proven):
     behave(proven, app_files={"restore_child": ["sh", "-c", look]})
     assert restore(proven.homelab, plan(proven, proven.root / "there")).passed
     assert held.exists()
+
+
+def test_the_way_back_overwrites_nothing_a_second_time(proven):
+    data = proven.root / "data"
+    done = restore(proven.homelab, plan(proven, proven.root / "there"))
+    steps = Command(["sh", "-c", "\n".join(done.plan.way.steps)], 60)
+    shutil.rmtree(data)
+    assert run(steps).returncode == 0 and (data / "one.txt").read_text() == "one\n"
+    (data / "one.txt").write_text("newer\n")
+    assert run(steps).returncode == 0
+    (data / "two.txt").write_text("newest\n")
+    assert run(steps).returncode == 1
+    assert (data / "two.txt").read_text() == "newest\n" and (data.with_name("data.before") / "one.txt").exists()
