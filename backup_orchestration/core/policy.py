@@ -9,7 +9,8 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Frozen, Source
+from backup_orchestration.core.frozen import Frozen
+from backup_orchestration.core.sources import Source
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -87,7 +88,7 @@ class BackupPolicy(Frozen):
 
     Attributes:
         target: `<service>/<name>`, lower case letters, digits and dashes.
-        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres` or `PgDump`.
+        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres`, `PgDump` or `Bucket`.
         description: for people.
         provider: name of the provider.
         destination: name of a destination in the settings.
@@ -150,6 +151,7 @@ _PROBES = {
     "sqlite": ("files", "sqlite"),
     "postgres": ("sql", "amcheck", "checksums"),
     "pg_dump": ("files", "sql"),
+    "bucket": ("objects",),
 }
 
 
