@@ -52,7 +52,7 @@ def run_in_workers(
     Raises:
         KeyboardInterrupt: this process was asked to stop; the workers have been stopped.
     """
-    count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
+    count = min(len(targets), parallel or default_workers())
     pending = list(reversed(targets))
     workers: list[_Worker] = []
     # What was imported stays: no worker needs to look through it for garbage (gc.freeze in Python's manual).
@@ -60,7 +60,7 @@ def run_in_workers(
     for _ in range(count):
         workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
-        with _terminated_as_interrupt():
+        with terminated_as_interrupt():
             for worker in workers:
                 _next(worker, pending)
             while busy := [worker for worker in workers if worker.target is not None]:
@@ -70,6 +70,11 @@ def run_in_workers(
                 hear(target, "failed", HomelabError("it was not run: every worker process died", remedy="run it again"))
     finally:
         _stop(workers)
+
+
+def default_workers() -> int:
+    """How many targets run at a time: by the number of processors."""
+    return max(2, min(8, os.cpu_count() or 2))
 
 
 def in_one_process(action: Callable[[], None]) -> None:
@@ -136,7 +141,7 @@ def _receive(worker: _Worker, pending: list[str], hear: Hear) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM ends the block like Ctrl-C, so that everything is put away on the same path."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
