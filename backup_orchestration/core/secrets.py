@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from backup_orchestration.core import commands
 from backup_orchestration.core.errors import SecretError, ToolError
+from backup_orchestration.core.frozen import Frozen, tuple_of
 from backup_orchestration.core.private_files import private_directory, private_file
 from backup_orchestration.core.redaction import REDACTOR
-from backup_orchestration.core.sources import Frozen, tuple_of
 
 _COMMAND_SECONDS = 30.0
 _HIDDEN = "homelab-hidden:"

@@ -16,10 +16,10 @@ from pydantic_core import ErrorDetails
 
 from backup_orchestration.core.destination import DestinationSettings
 from backup_orchestration.core.errors import SettingsError
+from backup_orchestration.core.frozen import Frozen, tuple_of
 from backup_orchestration.core.places import PlaceSettings
 from backup_orchestration.core.policy import Name
 from backup_orchestration.core.secrets import SecretRef
-from backup_orchestration.core.sources import Frozen, tuple_of
 
 FILENAME = "homelab.toml"
 VARIABLE = "HOMELAB_SETTINGS"
