@@ -12,7 +12,7 @@ from backup_orchestration.operations.prune import prune
 from backup_orchestration_tests.conftest import make_site
 
 KEY, SECRET = "access-key-of-tests", "secret-key-of-tests"
-PART = 5 << 20
+PART = 5000
 
 # Every oddity that S3 allows; é stands there twice, as one code point and as e with an accent behind it.
 ODD = (
@@ -86,9 +86,7 @@ class MirrorSite:
         endpoint = backups_url or self.backups_url
         text = SETTINGS.format(bucket=self.backups, endpoint=endpoint, patience=patience)
         (self.root / "homelab.toml").write_text(text)
-        policy = POLICY.format(
-            endpoint=source_url or self.source_url, bucket=self.source, patience=patience, more=more
-        )
+        policy = POLICY.format(endpoint=source_url or self.source_url, bucket=self.source, patience=patience, more=more)
         self.site.declare(policy)
         return self
 

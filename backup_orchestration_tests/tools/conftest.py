@@ -14,7 +14,6 @@ from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.devlab.needs import RCLONE
 from backup_orchestration_tests.conftest import needed
-from backup_orchestration_tests.mirrors import MotoServer
 from backup_orchestration_tests.postgres_cluster import wait
 
 
@@ -71,11 +70,3 @@ def answers(port):
     """Whether something listens there."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture(scope="session")
-def moto():
-    """moto's S3 server."""
-    server = MotoServer()
-    yield server
-    server.close()

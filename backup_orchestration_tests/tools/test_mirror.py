@@ -13,7 +13,7 @@ def mirror(tmp_path, moto):
 
 
 @pytest.mark.parametrize("way", ["on the server", "through here"])
-def test_everything_comes_back(tmp_path, moto, way):
+def test_everything_comes_back(tmp_path, moto, small_parts, way):
     mirror = MirrorSite(tmp_path, moto.url)
     odd_objects(mirror)
     if way == "through here":
@@ -29,9 +29,7 @@ def test_everything_comes_back(tmp_path, moto, way):
     target = Reached(type(place)(**{**vars(place), "bucket": f"{mirror.source}-back"}), mirror.client)
     assert mirror.repository.restore_to_bucket(snapshot, target) == len(before)
     after = mirror.everything(mirror.client, f"{mirror.source}-back")
-    # An object in parts of uneven sizes is put in even ones, which its ETag tells.
-    for found in (before, after):
-        found["parts/odd"] = found["parts/odd"][:-1]
+
     assert after == before
 
 

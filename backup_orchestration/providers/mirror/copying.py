@@ -11,19 +11,18 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
-from urllib.parse import urlencode
 
 from backup_orchestration.core.errors import StoreError
-from backup_orchestration.core.object_manifest import Digest
+from backup_orchestration.providers.mirror.answers import Attributes, headers_of, is_md5, metadata_of, tags_of
+from backup_orchestration.providers.mirror.streaming import Stream, parts_digest, said
 from backup_orchestration.stores.bucket import Reached
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 WORKERS = 16
-HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType")
 # In one request and in memory up to this size; for each worker.
 _WHOLE = 8 << 20
 _PART = 16 << 20
@@ -31,20 +30,6 @@ _LARGEST_PART = 64 << 20
 _MOST_PARTS = 10_000
 _LARGEST_COPY = 5 << 30
 _ATTEMPTS = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Attributes:
-    """What belongs to an object besides its bytes, see `object_manifest.Entry`."""
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """As a request of boto3 takes them."""
-        tagging = {"Tagging": urlencode(self.tags)} if self.tags else {}
-        return {**self.headers, "Metadata": dict(self.metadata), **tagging}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +168,9 @@ class _Copier:
         try:
             attributes = task.attributes or self._attributes(task, answer)
             parts = self._parts(task)
-            stream = _Stream(self._source, task, answer["Body"], task.digest or _said(task, answer, parts))
+            stream = Stream(
+                self._source, task.key, task.size, answer["Body"], task.digest or said(task.etag, answer, parts)
+            )
             if task.size <= _WHOLE and not parts:
                 etag = self._put_whole(task, attributes, b"".join(stream.chunks([task.size])))
             else:
@@ -296,106 +283,6 @@ class _Copier:
             return self._destination.ask(call, "")
         except KeyError:
             raise StoreError(f"{self._destination.place}: there is no such bucket", remedy="make the bucket") from None
-
-
-class _Stream:
-    """The bytes of an object on their way through here.
-
-    Args:
-        said: what they must be, see `Digest`; empty: nobody says.
-    """
-
-    def __init__(self, source: Reached, task: Task, body: Any, said: str) -> None:
-        self._source, self._task, self._body = source, task, body
-        self._said = Digest(said) if said else None
-        self._sha256 = hashlib.sha256()
-
-    def chunks(self, sizes: Iterable[int]) -> Iterator[bytes]:
-        """All of them, in pieces of these sizes.
-
-        Raises:
-            StoreError: they are fewer, or others, than they must be; before the last piece is given.
-        """
-        left = self._task.size
-        for size in sizes:
-            chunk = self._source.ask(lambda: read_fully(self._body, size), self._task.key)  # noqa: B023 - asked at once
-            left -= len(chunk)
-            self._sha256.update(chunk)
-            if self._said:
-                self._said.update(chunk)
-            if len(chunk) < size:
-                raise StoreError(f"{self._source.place}: the object ends {size - len(chunk):,} bytes early")
-            if not left:
-                self._judge()
-            yield chunk
-
-    def digest(self) -> str:
-        """Of what went through."""
-        return f"sha256:{self._sha256.hexdigest()}"
-
-    def _judge(self) -> None:
-        if self._said and not self._said.matches():
-            raise StoreError(
-                f"{self._source.place}: the store gives other bytes than it should",
-                remedy="see whether the object is damaged there",
-            )
-
-
-def parts_digest(parts: list[int], etag: str) -> str:
-    """See `Digest`."""
-    even = all(size == parts[0] for size in parts[:-1]) and parts[-1] <= parts[0]
-    return f"parts:{parts[0] if even else ','.join(map(str, parts))}:{etag}"
-
-
-def _said(task: Task, answer: Mapping[str, Any], parts: list[int]) -> str:
-    """What the source says of an object's bytes, see `Digest`; empty: nothing that can be held against them."""
-    if not is_md5(answer):
-        return ""
-    if "-" in task.etag:
-        return parts_digest(parts, task.etag) if parts else ""
-    return f"md5:{task.etag}"
-
-
-def is_md5(answer: Mapping[str, Any]) -> bool:
-    """Whether the ETag of this answer is made of MD5s: not of what is encrypted with keys of a key service."""
-    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or answer.get("SSECustomerAlgorithm")
-    etag = str(answer.get("ETag", "")).strip('"').partition("-")[0]
-    return not kms and len(etag) == 32 and not set(etag) - set("0123456789abcdef")
-
-
-def headers_of(answer: Mapping[str, Any]) -> dict[str, str]:
-    """Content type and its like."""
-    return {name: str(answer[name]) for name in HEADERS if answer.get(name)}
-
-
-def metadata_of(answer: Mapping[str, Any]) -> dict[str, str]:
-    """User metadata; some servers change the case of its names."""
-    return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
-
-
-def tags_of(bucket: Reached, key: str, answer: Mapping[str, Any], counts: bool) -> dict[str, str]:
-    """The tags of an object.
-
-    Args:
-        bucket: that it is in.
-        key: of the object.
-        answer: of the server about it.
-        counts: the server says how many there are where there are some.
-    """
-    count = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("x-amz-tagging-count")
-    if count == "0" or (count is None and counts):
-        return {}
-    found = bucket.ask(lambda: bucket.client.get_object_tagging(Bucket=bucket.place.bucket, Key=key), key)
-    return {item["Key"]: item["Value"] for item in found.get("TagSet", ())}
-
-
-def read_fully(body: Any, size: int) -> bytes:
-    """So many bytes of a stream, or what is left of it."""
-    chunks = []
-    while size and (chunk := body.read(size)):
-        chunks.append(chunk)
-        size -= len(chunk)
-    return b"".join(chunks)
 
 
 def _even(size: int) -> list[int]:

@@ -14,17 +14,9 @@ from backup_orchestration.core.object_manifest import Digest, Entry, file_of
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.providers.capture import naming_a_full_disk
 from backup_orchestration.providers.mirror import index as indexes
+from backup_orchestration.providers.mirror.answers import Attributes, headers_of, metadata_of, tags_of
 from backup_orchestration.providers.mirror.capturing import fill_stored
-from backup_orchestration.providers.mirror.copying import (
-    Attributes,
-    Missed,
-    Task,
-    copy_all,
-    headers_of,
-    in_order,
-    metadata_of,
-    tags_of,
-)
+from backup_orchestration.providers.mirror.copying import Missed, Task, copy_all, in_order
 from backup_orchestration.providers.mirror.layout import DATA, LONG, Complete
 from backup_orchestration.providers.mirror.trial import tried
 from backup_orchestration.stores.bucket import Reached

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from backup_orchestration.core.errors import StoreError
-from backup_orchestration.providers.mirror.copying import Means, headers_of, metadata_of
+from backup_orchestration.providers.mirror.answers import headers_of, metadata_of
+from backup_orchestration.providers.mirror.copying import Means
 from backup_orchestration.stores.bucket import Reached
 
 _BODY = b"What this server can hold is tried with this object."
