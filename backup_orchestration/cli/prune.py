@@ -8,7 +8,8 @@ from typing import Any
 from backup_orchestration.cli.runs import run_tasks, worker_tasks
 from backup_orchestration.cli.select import chosen
 from backup_orchestration.cli.show import Bars, complain, say, say_json
-from backup_orchestration.core.errors import HomelabError, UsageError
+from backup_orchestration.core.errors import UsageError
+from backup_orchestration.core.redaction import harmless
 from backup_orchestration.core.retention import Decision, PrunePlan
 from backup_orchestration.core.snapshot import rfc3339
 from backup_orchestration.homelab.load import Homelab, load
@@ -34,9 +35,9 @@ def _show(homelab: Homelab, names: Sequence[str], *, as_json: bool) -> int:
     for target in names:
         try:
             found = plan_for(homelab, target)
-        except HomelabError as error:
+        except Exception as error:  # noqa: BLE001 - a provider of somebody else's may raise anything
             failed = True
-            complain(f"{target}: failed: {error}")
+            complain(f"{target}: failed: {harmless(error)}")
             continue
         rows.append(_row(found, applied=False))
         for line in () if as_json else lines_of(found):
@@ -61,7 +62,7 @@ def _apply(homelab: Homelab, names: Sequence[str], force: int | None, *, as_json
             if payload.report and not as_json:
                 shown.line(f"{target}: pruned: {_count(len(payload.report.removed))} removed")
 
-    code = run_tasks(homelab, names, lambda: worker_tasks().prunings(homelab, force), hear)
+    code = run_tasks(homelab, names, lambda: worker_tasks().prunings(homelab, force), hear, as_json=as_json)
     if as_json:
         say_json(sorted(rows, key=lambda row: names.index(row["target"])))
     return code or int(withheld)

@@ -54,6 +54,8 @@ def run_tasks(
     names: Sequence[str],
     open_task: Callable[[], Iterator[Task]],
     show: Callable[[Bars, str, object], None],
+    *,
+    as_json: bool = False,
 ) -> int:
     """Run a task for each target in workers, with bars; returns the exit code.
 
@@ -62,11 +64,12 @@ def run_tasks(
         names: full names of the targets.
         open_task: see `run_in_workers`.
         show: shows what a task tells besides progress and errors.
+        as_json: the results are printed afterwards; see `bars`.
     """
     prepare(homelab)
     import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
-    with bars() as shown:
+    with bars(as_json=as_json) as shown:
 
         def hear(target: str, kind: str, payload: object) -> None:
             _show_any(shown, target, payload, show)
@@ -94,7 +97,7 @@ def prepare(homelab: Homelab) -> Path:
 
 
 def worker_tasks() -> ModuleType:
-    """The module of what workers do, which imports Dagster, with the collector at rest: an import of 1,300 modules leaves no garbage."""
+    """The module of what workers do, which imports Dagster. The collector rests: 1,300 modules leave no garbage."""
     resting = gc.isenabled()
     gc.disable()
     try:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from backup_orchestration.core.locks import repository_lock, try_lock
-from backup_orchestration.core.private_files import private_directory
+from backup_orchestration.core.locks import lock_file, repository_lock, try_lock
 from backup_orchestration.core.snapshot import Snapshot
 
 
@@ -37,16 +36,20 @@ def gate(
 
 @contextmanager
 def reading(
-    directory: Path, snapshot: Snapshot, *, timeout: float, on_wait: Callable[[], None] | None = None
+    directory: Path, repository: str, snapshot: Snapshot, *, timeout: float, on_wait: Callable[[], None] | None = None
 ) -> Iterator[None]:
     """Keep a snapshot from being pruned for the block. It may be gone by then: only the repository knows.
+
+    Args:
+        directory, repository, timeout, on_wait: as `gate`.
+        snapshot: as the repository lists it.
 
     Raises:
         RepositoryLockedError, StateError: as `repository_lock`.
     """
     file = _file(directory, snapshot)
-    with gate(directory, snapshot.repository, timeout=timeout, on_wait=on_wait):
-        handle = os.open(private_directory(file.parent) / file.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with gate(directory, repository, timeout=timeout, on_wait=on_wait):
+        handle = lock_file(file)
         fcntl.flock(handle, fcntl.LOCK_SH)
     try:
         yield

@@ -1,8 +1,8 @@
 """Which snapshots of a target stay, and why. Pure: providers and orchestration only carry a plan out.
 
 The count rules are restic's, exactly (its internal/data/snapshot_policy.go, `ApplyPolicy`), so that whoever knows
-`restic forget` knows this; the test against the real one is `tools/test_retention.py`. It deviates in one thing: what
-is dated in the future is kept and not counted, since a clock that was once wrong would eat the places of real ones.
+`restic forget` knows this; `tools/test_restic_forget.py` holds them against the real one. They deviate in one thing:
+what is dated in the future is kept and not counted, since a clock that was once wrong would eat the places of others.
 
 Around them stand rules that no count can overrule, see `plan`.
 """

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from backup_orchestration.core.errors import RepositoryMissingError, RetentionError
 from backup_orchestration.core.evidence import Evidence, Ledger
 from backup_orchestration.core.locks import repository_lock
+from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.readers import being_read, forget, gate
 from backup_orchestration.core.retention import Circumstances, PrunePlan, plan
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.status import Verdict, assess
+from backup_orchestration.core.status import Assessment, Verdict, assess
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import LOCK_SECONDS
+from backup_orchestration.operations.known import known_snapshots
 from backup_orchestration.providers.base import PruneReport, Repository, read_back_pruned
 
 
@@ -51,7 +54,7 @@ def plan_for(homelab: Homelab, target: str) -> PrunePlan:
     found = assess(listed, ledger, policy.effective_rpo, now)
     around = Circumstances(
         zone=ZoneInfo(policy.timezone),
-        verified={item.snapshot_id for item in listed if found.verdicts[item.key] is Verdict.VERIFIED},
+        verified=_verified(found),
         protected={item.snapshot_id: "being restored" for item in being_read(_locks(homelab), listed)},
         halted=(
             *(f"{key} failed its restore test, which the repository is suspect for" for key in found.suspect_keys),
@@ -60,6 +63,21 @@ def plan_for(homelab: Homelab, target: str) -> PrunePlan:
         ),
     )
     return plan(target, listed, policy.retention, now, around)
+
+
+def would_remove(policy: BackupPolicy, keys: Collection[str], ledger: Ledger, now: datetime) -> bool:
+    """Whether retention would remove something, by what is remembered; asks no repository.
+
+    Args:
+        policy: of the target.
+        keys: snapshot keys that are remembered, in any order.
+        ledger: of the same target and destination.
+        now: time zone aware.
+    """
+    listed = known_snapshots(policy, keys, ledger)
+    found = assess(listed, ledger, policy.effective_rpo, now)
+    around = Circumstances(zone=ZoneInfo(policy.timezone), verified=_verified(found), halted=found.suspect_keys)
+    return bool(plan(policy.target, listed, policy.retention, now, around).removed)
 
 
 def prune(
@@ -131,12 +149,17 @@ def _vanished(ledger: Ledger, listed: Sequence[Snapshot]) -> list[str]:
     A repository that was made anew has another id: what was in the old one says nothing of it.
     """
     here = {item.repository_id for item in listed}
-    last: dict[str, Evidence] = {item.snapshot_id: item for item in ledger.records if item.repository_id in here}
-    passed = [item for item in last.values() if item.passed and item.at is None]
+    about = [item for item in ledger.records if item.repository_id in here and not (item.at and item.passed)]
+    last: dict[str, Evidence] = {item.snapshot_id: item for item in about}
+    passed = [item for item in last.values() if item.passed]
     newest = max(passed, key=lambda item: item.taken_at, default=None)
     if newest is None or newest.snapshot_id in {item.snapshot_id for item in listed}:
         return []
     return [f"{newest.snapshot_key} passed its restore test and is no longer listed"]
+
+
+def _verified(found: Assessment) -> set[str]:
+    return {item.snapshot_id for item in found.snapshots if found.verdicts[item.key] is Verdict.VERIFIED}
 
 
 def _locks(homelab: Homelab) -> Path:

@@ -113,7 +113,7 @@ def _test(
         clock = time.monotonic()
         try:
             spec = RestoreSpec(lab.data, witnessed=True, scratch=lab.root, at=at)
-            with reading(homelab.home / "locks", snapshot, timeout=LOCK_SECONDS, on_wait=waiting):
+            with reading(homelab.home / "locks", repository.location, snapshot, timeout=LOCK_SECONDS, on_wait=waiting):
                 report = repository.restore(snapshot, spec, progress)
         except RestoreFailedError as error:
             results = [_failed(_RESTORE, error, time.monotonic() - clock)]

@@ -6,21 +6,20 @@ from typing import Any
 
 import dagster as dg
 
-from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Ledger
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.homelab.load import Homelab
-from backup_orchestration.operations.prune import Pruning, plan_for
+from backup_orchestration.operations.prune import Pruning, would_remove
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.reported import reported, teller
 from backup_orchestration.orchestration.resources import ProviderResource
 from backup_orchestration.orchestration.stale_runs import mark_run
 
+_OP = "apply_retention"
 # Once a day, also where nothing was verified: what a killed pruning left undone is brought to its end.
 _CRON = "0 7 * * *"
-# Each plan asks a repository, and a tick has a minute.
-_PLANS_IN_A_TICK = 10
 
 
 class PruneConfig(dg.Config):
@@ -37,14 +36,14 @@ class PruneConfig(dg.Config):
 
 def prune_config(target: str, force: int | None = None) -> dict[str, Any]:
     """Run configuration of the job."""
-    return {"ops": {names.PRUNE_JOB: {"config": {"target": target, "force": force}}}}
+    return {"ops": {_OP: {"config": {"target": target, "force": force}}}}
 
 
 def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
     """The job: one for all targets, because jobs are dear."""
 
     @dg.op(
-        name=names.PRUNE_JOB,
+        name=_OP,
         out=dg.Out(dg.Nothing),
         required_resource_keys=set(homelab.providers),
         description="Removes what the target's retention does not keep. What is kept and why is its metadata.",
@@ -69,7 +68,7 @@ def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
 
 
 def prune_sensor(homelab: Homelab, targets: Sequence[str], ledger_of: Callable[[str], Ledger]) -> dg.SensorDefinition:
-    """Plans after each newly verified snapshot; a run is asked for where something would go."""
+    """Plans after each newly verified snapshot, by what is remembered; a run is asked for where something would go."""
 
     @dg.sensor(
         name="retention",
@@ -80,21 +79,17 @@ def prune_sensor(homelab: Homelab, targets: Sequence[str], ledger_of: Callable[[
     )
     def retention(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
-        requests, planned = [], 0
+        requests = []
         for target in targets:
-            if planned == _PLANS_IN_A_TICK:
-                break
-            try:
-                last = _last_pass(ledger_of(target))
-                if last <= seen.get(target, 0):
-                    continue
-                planned += 1
-                removes = bool(plan_for(homelab, target).removed)
-            except HomelabError as error:
-                context.log.warning(REDACTOR.clean(f"{target}: {error}"))
+            policy = homelab.policy(target)
+            with without_secrets():
+                ledger = ledger_of(target)
+            last = _last_pass(ledger)
+            if last <= seen.get(target, 0):
                 continue
             seen[target] = last
-            if removes:
+            keys = context.instance.get_dynamic_partitions(names.partitions_name(target))
+            if would_remove(policy, keys, ledger, homelab.now()):
                 requests.append(_request(target, f"retention-{target}-{last}"))
         return dg.SensorResult(run_requests=requests, cursor=json.dumps(seen, sort_keys=True))
 

@@ -1,4 +1,4 @@
-"""The count rules against the real `restic forget --dry-run`; many more cases are in `slow/test_retention.py`."""
+"""The count rules against the real `restic forget --dry-run`; many more cases are in `slow/test_many_forgets.py`."""
 
 import random
 
