@@ -34,3 +34,8 @@ def partitions_name(target: str) -> str:
 def op_name(verb: str, target: str) -> str:
     """`backup__gitlab__postgres`. Targets have no underscore and no double dash: the name is one of a kind."""
     return f"{verb}__{target.replace('/', '__').replace('-', '_')}"
+
+
+def resource_key(provider: str) -> str:
+    """`minio_mirror`: a key of Dagster's is a Python identifier."""
+    return provider.replace("-", "_")

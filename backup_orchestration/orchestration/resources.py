@@ -17,6 +17,7 @@ from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
 from backup_orchestration.operations.prune import Pruning, prune
 from backup_orchestration.operations.restore_test import restore_test
+from backup_orchestration.orchestration import names
 
 
 class ProviderResource(dg.ConfigurableResource[Any]):
@@ -55,5 +56,6 @@ class ProviderResource(dg.ConfigurableResource[Any]):
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
-    """One resource for each provider, by name."""
-    return {name: ProviderResource(provider=name, settings=str(homelab.path)) for name in homelab.providers}
+    """One resource for each provider, by `resource_key`."""
+    settings = str(homelab.path)
+    return {names.resource_key(name): ProviderResource(provider=name, settings=settings) for name in homelab.providers}
