@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -38,9 +38,10 @@ def headers_of(answer: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(answer[name]) for name in HEADERS if answer.get(name)}
 
 
-def metadata_of(answer: Mapping[str, Any]) -> dict[str, str]:
-    """User metadata; some servers change the case of its names."""
-    return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+def metadata_of(answer: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, str]:
+    """User metadata without what the server adds of its own; some servers change the case of its names."""
+    found = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+    return {name: value for name, value in found.items() if name not in own}
 
 
 def tags_of(bucket: Reached, key: str, answer: Mapping[str, Any], counts: bool) -> dict[str, str]:

@@ -16,7 +16,7 @@ from backup_orchestration.core.sources import Bucket
 from backup_orchestration.providers.mirror.copying import Copied, Means, Missed, Task, copy_all
 from backup_orchestration.providers.mirror.index import Index
 from backup_orchestration.providers.mirror.layout import DATA, LONG, TRIAL, name_of
-from backup_orchestration.providers.mirror.source import etag_of, list_after, list_before, read_only_trouble
+from backup_orchestration.providers.mirror.source import etag_of, knows_tags, list_after, list_before, read_only_trouble
 from backup_orchestration.providers.mirror.trial import tried
 from backup_orchestration.stores.bucket import Reached
 
@@ -31,6 +31,7 @@ class Captured:
         manifest_sha256: of the manifest that was stored.
         objects, bytes: how many there are, and their size.
         changed, deleted: between the listing and the copy.
+        own: names of metadata that the destination's server adds to copies.
     """
 
     manifest_sha256: str
@@ -38,6 +39,7 @@ class Captured:
     bytes: int
     changed: int
     deleted: int
+    own: tuple[str, ...]
 
 
 class Capture:
@@ -72,25 +74,27 @@ class Capture:
         """
         count = list_before(self._source, self._declared, self._index, before)
         means = tried(self._destination, self._prefix + TRIAL, self._index.beside())
-        self._copy(replace(means, **self._common(means)), count)
+        self._copy(self._with_source(means), count)
         list_after(self._source, self._declared, self._index, started)
         self._read_back()
         objects, size = self._index.totals()
         if not objects:
             raise SourceError(f"{self._declared.summary}: every object was deleted while it was copied")
-        return Captured(self._store_manifest(), objects, size, self._changed, self._deleted)
+        return Captured(self._store_manifest(), objects, size, self._changed, self._deleted, means.own)
 
-    def _common(self, means: Means) -> dict[str, bool]:
-        """What is known when both buckets are of one server."""
+    def _with_source(self, means: Means) -> Means:
+        """What the source's server says of itself besides, and whether it is the destination's too."""
+        key, _, _ = next(iter(self._index.wanted()))
+        with read_only_trouble(self._source):
+            known = replace(means, source_tags=knows_tags(self._source, key))
         if self._source.place.endpoint != self._destination.place.endpoint:
-            return {"on_server": False, "counts_tags": False}
-        key, _, etag = next(iter(self._index.wanted()))
+            return replace(known, counts_tags=False)
         asked = {"Bucket": self._source.place.bucket, "Key": key}
         try:
-            self._destination.ask(lambda: self._destination.client.head_object(**asked), etag)
+            self._destination.ask(lambda: self._destination.client.head_object(**asked), key)
         except (KeyError, StoreError):  # its keys do not open the source
-            return {"on_server": False, "counts_tags": means.counts_tags}
-        return {"on_server": True, "counts_tags": means.counts_tags}
+            return known
+        return replace(known, on_server=True)
 
     def _copy(self, means: Means, count: int) -> None:
         tasks = (self._task(key, size, etag) for key, size, etag in self._index.wanted())

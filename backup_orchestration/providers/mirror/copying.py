@@ -82,13 +82,17 @@ class Means:
         on_server: the destination's server can read the source.
         md5: the destination's ETags are MD5s.
         tags: the destination keeps tags.
+        source_tags: the source's server knows tags.
         counts_tags: answers of the source say how many tags there are, so that only those with some need be asked for.
+        own: names of metadata that the destination's server adds to what it copies.
     """
 
     on_server: bool = False
     md5: bool = True
     tags: bool = True
+    source_tags: bool = True
     counts_tags: bool = False
+    own: tuple[str, ...] = ()
 
 
 def copy_all(
@@ -176,6 +180,7 @@ class _Copier:
             else:
                 sizes = parts if 0 < max(parts, default=0) <= _LARGEST_PART else _even(task.size)
                 etag = self._put_parts(task, attributes, stream.chunks(sizes), self._send_part)
+                etag = self._joined(task, etag, stream.md5())
         finally:
             answer["Body"].close()
         return Copied(task, etag, stream.digest(), attributes)
@@ -193,13 +198,14 @@ class _Copier:
         return answer
 
     def _attributes(self, task: Task, answer: Mapping[str, Any]) -> Attributes:
-        tags = tags_of(self._source, task.key, answer, self._means.counts_tags)
+        known = self._means.counts_tags or not self._means.source_tags
+        tags = tags_of(self._source, task.key, answer, known)
         if tags and not self._means.tags:
             raise StoreError(
                 f"{self._destination.place}: the store keeps no tags, and the object has some",
                 remedy="choose a destination whose server keeps tags, or take the tags away",
             )
-        return Attributes(headers_of(answer), metadata_of(answer), tags)
+        return Attributes(headers_of(answer), metadata_of(answer, self._means.own), tags)
 
     def _parts(self, task: Task) -> list[int]:
         """Bytes of each part that the source put the object in, by its ETag; none where nobody knows."""
@@ -259,6 +265,14 @@ class _Copier:
         if md5s and "-" in etag:
             self._hold(etag, f"{hashlib.md5(md5s, usedforsecurity=False).hexdigest()}-{len(etags)}")
         return etag
+
+    def _joined(self, task: Task, etag: str, md5: str) -> str:
+        """The ETag of an object in parts as it will be listed: some servers say the MD5 of the whole then."""
+        where = {"Bucket": self._destination.place.bucket, "Key": task.to}
+        now = str(self._store(lambda: self._destination.client.head_object(**where))["ETag"]).strip('"')
+        if now != etag:
+            self._hold(now, md5)
+        return now
 
     def _copy_part(self, task: Task, where: dict[str, Any], part: str) -> tuple[str, str]:
         answer = self._destination.ask(

@@ -16,9 +16,11 @@ import hashlib
 import hmac
 import json
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from backup_orchestration.core.frozen import Frozen
+from pydantic import BeforeValidator
+
+from backup_orchestration.core.frozen import Frozen, tuple_of
 
 REPOSITORY, COMPLETE, DATA, LONG, TRIAL = "REPOSITORY", "COMPLETE", "data/", "long/", "trial/"
 _PURPOSE = b"homelab mirror 1\n"
@@ -33,6 +35,7 @@ class Complete(Frozen):
         manifest_sha256: of the manifest as it is stored.
         objects, bytes: how many, and their size.
         changed, deleted: objects that were written anew, or deleted, between the listing and their copy.
+        own_metadata: names of metadata that the server adds to what it copies; they count for nothing.
     """
 
     version: int = 1
@@ -48,6 +51,7 @@ class Complete(Frozen):
     bytes: int
     changed: int = 0
     deleted: int = 0
+    own_metadata: Annotated[tuple[str, ...], BeforeValidator(tuple_of)] = ()
     description: str = ""
 
 

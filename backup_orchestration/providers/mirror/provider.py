@@ -121,6 +121,7 @@ class MirrorRepository(Repository):
             bytes=captured.bytes,
             changed=captured.changed,
             deleted=captured.deleted,
+            own_metadata=captured.own,
             description=self._policy.description,
         )
         self._objects().write(f"{key}/{COMPLETE}", self._seal().seal(record.model_dump(mode="json")))

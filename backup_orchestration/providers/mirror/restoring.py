@@ -143,13 +143,13 @@ class Restoring:
             tags = tags_of(self._stored, key, answer, counts=not entry.tags)
         except KeyError:
             return _Back(entry, "is missing")
-        digest, size = Digest(entry.digest), 0
+        digest, size, own = Digest(entry.digest), 0, self._complete.own_metadata
         with closing(answer["Body"]) as body, path.open("wb") as file:
             while chunk := self._stored.ask(lambda: body.read(_CHUNK), entry.key):
                 digest.update(chunk)
                 size += len(chunk)
                 file.write(chunk)
-        back = replace(entry, size=size, headers=headers_of(answer), metadata=metadata_of(answer), tags=tags)
+        back = replace(entry, size=size, headers=headers_of(answer), metadata=metadata_of(answer, own), tags=tags)
         if size != entry.size:
             return _Back(back, f"has {size:,} bytes, it had {entry.size:,}")
         return _Back(back, "" if digest.matches() else "has other bytes than were captured")

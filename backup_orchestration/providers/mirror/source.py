@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from backup_orchestration.core.errors import SourceError, StoreError
 from backup_orchestration.core.sources import Bucket
 from backup_orchestration.providers.mirror.index import Index
@@ -13,6 +15,9 @@ from backup_orchestration.stores.bucket import Reached
 
 # What a store's clock may be off by when it says how old an object is.
 _CLOCK_SECONDS = 60.0
+# Of servers that know no tags; rclone answers 500, whenever it is asked.
+_UNKNOWN, _MISSING = (405, 500, 501), 404
+_ALLOW = "let the policy's keys read tags (s3:GetObjectTagging)"
 
 
 @contextmanager
@@ -69,6 +74,26 @@ def list_after(bucket: Reached, source: Bucket, index: Index, started: datetime)
             f"{bucket.place}: {key!r} is there and was not listed; the store cuts its listings short",
             remedy="see what the store's own log says",
         )
+
+
+def knows_tags(bucket: Reached, key: str) -> bool:
+    """Whether the source's server knows tags: one that does not, fails whenever it is asked for some.
+
+    Raises:
+        StoreError: it refuses to say, e.g. because the keys do not allow it.
+    """
+    etag_of(bucket, key)  # it does answer
+    try:
+        bucket.client.get_object_tagging(Bucket=bucket.place.bucket, Key=key)
+    except ClientError as error:
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status in _UNKNOWN:
+            return False
+        if status != _MISSING:
+            raise StoreError(f"{bucket.place}: {key!r}: its tags cannot be read: {error}", remedy=_ALLOW) from None
+    except BotoCoreError as error:
+        raise StoreError(f"{bucket.place}: {key!r}: its tags cannot be read: {error}") from None
+    return True
 
 
 def still_there(bucket: Reached, key: str) -> bool:

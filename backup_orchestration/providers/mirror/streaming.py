@@ -25,6 +25,7 @@ class Stream:
         self._source, self._key, self._size, self._body = source, key, size, body
         self._said = Digest(said) if said else None
         self._sha256 = hashlib.sha256()
+        self._md5 = hashlib.md5(usedforsecurity=False)
 
     def chunks(self, sizes: Iterable[int]) -> Iterator[bytes]:
         """All of them, in pieces of these sizes.
@@ -37,6 +38,7 @@ class Stream:
             chunk = self._source.ask(lambda: read_fully(self._body, size), self._key)  # noqa: B023 - asked at once
             left -= len(chunk)
             self._sha256.update(chunk)
+            self._md5.update(chunk)
             if self._said:
                 self._said.update(chunk)
             if len(chunk) < size:
@@ -48,6 +50,10 @@ class Stream:
     def digest(self) -> str:
         """Of what went through."""
         return f"sha256:{self._sha256.hexdigest()}"
+
+    def md5(self) -> str:
+        """Of what went through."""
+        return self._md5.hexdigest()
 
     def _judge(self) -> None:
         if self._said and not self._said.matches():

@@ -30,15 +30,14 @@ def tried(destination: Reached, prefix: str, beside: str | None) -> Means:
     try:
         trial.put("object", Body=_BODY, ContentType=_TYPE, Metadata=_METADATA)
         trial.copy("object", "copy")
-        for name in ("object", "copy"):
-            trial.require_attributes(name)
+        own = {added for name in ("object", "copy") for added in trial.require_attributes(name)}
         md5 = trial.head("copy")["ETag"].strip('"') == hashlib.md5(_BODY, usedforsecurity=False).hexdigest()
         tags, counts = trial.tags()
         if beside is not None:
             trial.require_beside(beside)
     finally:
         trial.clear()
-    return Means(md5=md5, tags=tags, counts_tags=counts)
+    return Means(md5=md5, tags=tags, counts_tags=counts, own=tuple(sorted(own)))
 
 
 class _Trial:
@@ -58,13 +57,16 @@ class _Trial:
     def head(self, name: str) -> Any:
         return self._ask("head_object", name)
 
-    def require_attributes(self, name: str) -> None:
+    def require_attributes(self, name: str) -> set[str]:
+        """Returns the names of metadata that the server has added."""
         found = self.head(name)
-        if headers_of(found).get("ContentType") != _TYPE or metadata_of(found) != _METADATA:
+        metadata = metadata_of(found)
+        if headers_of(found).get("ContentType") != _TYPE or not _METADATA.items() <= metadata.items():
             raise StoreError(
                 f"{self._bucket.place}: the store loses the content type or the metadata of what it is given",
                 remedy="choose a destination whose server keeps them",
             )
+        return metadata.keys() - _METADATA
 
     def tags(self) -> tuple[bool, bool]:
         """Whether it keeps tags, and counts them when it is asked for the object."""
