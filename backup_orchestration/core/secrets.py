@@ -26,6 +26,10 @@ def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None
     return command
 
 
+def _to_path(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) else value
+
+
 class SecretRef(Frozen):
     """One of four places; the secret itself never stands in the settings.
 
@@ -36,7 +40,7 @@ class SecretRef(Frozen):
         name: file of this name in the secrets directory.
     """
 
-    file: Path | None = None
+    file: Annotated[Path | None, BeforeValidator(_to_path)] = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     command: Annotated[tuple[str, ...] | None, BeforeValidator(tuple_of), AfterValidator(_no_argument_zero)] = None
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None

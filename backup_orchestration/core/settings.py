@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -113,7 +113,7 @@ def read(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}", remedy="correct that line") from error
     try:
-        return Settings.model_validate(_with_paths(values))
+        return Settings.model_validate(values)
     except ValidationError as error:
         message, remedy = explain(path, error)
         raise SettingsError(message, remedy=remedy) from None
@@ -144,14 +144,3 @@ def _plain(item: ErrorDetails) -> str:
     if item["type"] == "tuple_type":
         return "Input should be a list"
     return item["msg"].removeprefix("Value error, ")
-
-
-def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML knows no paths: turn the strings of `file` into them before the strict check."""
-
-    def convert(key: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: convert(name, item) for name, item in value.items()}
-        return Path(value).expanduser() if key == "file" and isinstance(value, str) else value
-
-    return {key: convert(key, value) for key, value in values.items()}

@@ -86,7 +86,7 @@ def refuse_overlaps(
     slugs: dict[str, str] = {}
     for target, found in declared.items():
         policy, destination = found.part, destinations[found.part.destination]
-        location = known_providers[policy.provider].part.location(policy, destination)
+        location = _location(found, known_providers[policy.provider].part, destination)
         if location in taken:
             raise PolicyError(
                 f"{found.origin}: {target}: target: its repository {location} is that of {taken[location]}",
@@ -263,6 +263,13 @@ def _check_probe(policy: BackupPolicy, probe: Probe, where: str, known: Probes) 
     except ValidationError as error:
         message, remedy = explain(f"{field}: options", error)
         raise PolicyError(message, remedy=remedy) from None
+
+
+def _location(found: Found[BackupPolicy], provider: Provider, destination: Destination) -> Place:
+    try:
+        return provider.location(found.part, destination)
+    except PolicyError as error:
+        raise PolicyError(f"{found.origin}: {error.message}", remedy=error.remedy) from None
 
 
 def _excluded(policy: BackupPolicy, path: Path) -> bool:

@@ -147,11 +147,11 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     providers = checks.providers(settings, file)
     probes = checks.probes(settings, file)
     policies = checks.policies(settings, file, destinations, providers, probes)
-    checks.refuse_overlaps(policies, destinations, providers, home, evidence)
     if of_sources := checks.source_refs(policies):
         secrets = _secrets({**refs, **of_sources}, settings, base, environment)
         checks.refuse_missing_secrets(of_sources, secrets)
         checks.refuse_keys_beside_backups(of_sources, destinations, evidence, secrets)
+    checks.refuse_overlaps(policies, destinations, providers, home, evidence)
     return Homelab(file, settings, home, policies, providers, probes, destinations, secrets, evidence)
 
 

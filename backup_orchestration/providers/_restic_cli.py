@@ -44,6 +44,7 @@ _MEANINGS = {
     _WRONG_PASSWORD: "wrong password",
     130: "interrupted",
 }
+_TOLD_TO_STOP = re.compile(r"signal \w+ received, cleaning up")
 _STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
 # For what reads the configuration or snapshot files and no data. Each is one file, made and removed whole, so a lock
 # would guard nothing; it costs a fifth of a second (restic looks at it again), and writes to what is only looked at.
@@ -251,6 +252,11 @@ def last_message(done: Completed) -> str:
     # What prints a dump has said why before restic says that it could not store it.
     printed = [line.partition(": ")[2] for line in lines if line.startswith("subprocess ")]
     return REDACTOR.clean("; ".join(printed[:3] or lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_interrupted(done: Completed) -> bool:
+    """Whether restic was told to stop. What it had begun then counts as errors, and the exit code may be 1."""
+    return _TOLD_TO_STOP.search(done.stderr) is not None
 
 
 def is_full(done: Completed) -> bool:

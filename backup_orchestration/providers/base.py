@@ -243,4 +243,8 @@ class Provider(ABC):
 
     @abstractmethod
     def location(self, policy: BackupPolicy, destination: Destination) -> Place:
-        """Where that repository is or will be; used to refuse overlaps when settings are loaded."""
+        """Where that repository is or will be; used to refuse overlaps when settings are loaded.
+
+        Raises:
+            PolicyError: it cannot be kept in such a destination.
+        """

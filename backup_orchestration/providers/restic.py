@@ -35,7 +35,14 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, PgDump
-from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
+from backup_orchestration.providers._restic_cli import (
+    INCOMPLETE,
+    RESTIC,
+    ResticCli,
+    is_full,
+    is_interrupted,
+    last_message,
+)
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
 from backup_orchestration.providers._restic_prune import prune, unlisted
 from backup_orchestration.providers._restic_snapshots import snapshot_of
@@ -287,12 +294,11 @@ class ResticRepository(Repository):
     def _restore(self, cli: ResticCli, snapshot: Snapshot, directory: Path, progress: Progress) -> Mapping[str, Any]:
         arguments = [snapshot.snapshot_id, "--target", str(directory)]
         done, summary = cli.restore(arguments, _teller(progress, "restore"))
-        if done.returncode in (0, 1):
-            if is_full(done):
-                raise full_disk(directory)
-            if done.returncode == 1:
-                raise RestoreFailedError(f"restic could not restore {snapshot.key}: {last_message(done)}")
-        else:
+        if done.returncode in (0, 1) and is_full(done):
+            raise full_disk(directory)
+        if done.returncode == 1 and not is_interrupted(done):
+            raise RestoreFailedError(f"restic could not restore {snapshot.key}: {last_message(done)}")
+        if done.returncode != 0:
             raise cli.error(done)
         if summary is None or not summary.get("files_restored"):
             raise RestoreFailedError(f"restic restore of {snapshot.key} ended with exit code 0 and restored nothing")

@@ -72,7 +72,7 @@ class Reached:
         """
         for page in self.pages(start, ""):
             for item in page.get("Contents", ()):  # the last page may have none
-                yield Listed(item["Key"], int(item["Size"]), item["ETag"].strip('"'), item["LastModified"])
+                yield Listed(item["Key"], int(item["Size"]), item.get("ETag", "").strip('"'), item["LastModified"])
 
     def pages(self, start: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
         """The pages of a listing, see `listed`."""

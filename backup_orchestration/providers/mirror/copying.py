@@ -11,6 +11,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
@@ -259,7 +260,8 @@ class _Copier:
                 md5s += bytes.fromhex(md5) if md5 else b""
             answer = self._store(lambda: client.complete_multipart_upload(**where, MultipartUpload={"Parts": etags}))
         except BaseException:
-            self._store(lambda: client.abort_multipart_upload(**where))
+            with suppress(StoreError):  # why it is aborted is what is told
+                self._store(lambda: client.abort_multipart_upload(**where))
             raise
         etag = str(answer["ETag"]).strip('"')
         if md5s and "-" in etag:

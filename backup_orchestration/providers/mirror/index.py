@@ -45,9 +45,14 @@ class Index:
         return str(found[0]) if found else None
 
     def late(self, since: float) -> list[str]:
-        """Keys that only the second listing has, and that are older than the first."""
+        """Keys that only the second listing has, and that are older than the first.
+
+        Without objects in parts: those are dated when their upload was begun, and appear when it ends.
+        """
         return self._keys(
-            "SELECT key FROM after WHERE modified < ? AND key NOT IN (SELECT key FROM source) ORDER BY key", since
+            "SELECT key FROM after WHERE modified < ? AND instr(etag, '-') = 0 AND key NOT IN (SELECT key FROM source) "
+            "ORDER BY key LIMIT 10",
+            since,
         )
 
     def lost(self) -> Iterator[str]:
