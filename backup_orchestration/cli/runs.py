@@ -9,9 +9,10 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+from backup_orchestration.cli.ahead import listed_ahead
 from backup_orchestration.cli.select import chosen
 from backup_orchestration.cli.show import Bars, bars, complain
-from backup_orchestration.cli.workers import Task, in_one_process, run_in_workers
+from backup_orchestration.cli.workers import Task, default_workers, in_one_process, run_in_workers
 from backup_orchestration.core.errors import HomelabError, UsageError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.locks import repository_lock
@@ -46,7 +47,9 @@ def run_restore_tests(
         snapshot = homelab.repository(names[0]).covering(at).key
     elif snapshot is not None:
         find_snapshot(homelab.repository(names[0]).snapshots(), names[0], snapshot)
-    return run_tasks(homelab, names, lambda: worker_tasks().restore_tests(homelab, snapshot, at), _show)
+    first = names[: default_workers()] if snapshot is None else ()
+    with listed_ahead(first, lambda target: homelab.repository(target).snapshots()) as known:
+        return run_tasks(homelab, names, lambda: worker_tasks().restore_tests(homelab, snapshot, at, known), _show)
 
 
 def run_tasks(

@@ -61,7 +61,7 @@ def run_in_workers(
     Raises:
         KeyboardInterrupt: this process was asked to stop; the workers have been stopped.
     """
-    count = min(len(targets), parallel or max(2, min(8, os.cpu_count() or 2)))
+    count = min(len(targets), parallel or default_workers())
     order = after or {}
     followers = Counter(before for target in targets for before in way_of(order, target)[1:])
     pending = sorted(targets, key=lambda target: -followers[target])  # who is waited for by most begins first
@@ -71,7 +71,7 @@ def run_in_workers(
     for _ in range(count):
         workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
-        with _terminated_as_interrupt():
+        with terminated_as_interrupt():
             _hand_out(workers, pending, order)
             while busy := [worker for worker in workers if worker.target is not None]:
                 for pipe in wait([worker.pipe for worker in busy]):
@@ -81,6 +81,11 @@ def run_in_workers(
                 hear(target, "failed", HomelabError("it was not run: every worker process died", remedy="run it again"))
     finally:
         _stop(workers)
+
+
+def default_workers() -> int:
+    """How many targets run at a time: by the number of processors."""
+    return max(2, min(8, os.cpu_count() or 2))
 
 
 def in_one_process(action: Callable[[], None]) -> None:
@@ -157,7 +162,7 @@ def _receive(worker: _Worker, hear: Hear) -> None:
 
 
 @contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
+def terminated_as_interrupt() -> Iterator[None]:
     """SIGTERM ends the block like Ctrl-C, so that everything is put away on the same path."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -16,6 +16,8 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
 from backup_orchestration.operations.prune import Pruning, prune
+from backup_orchestration.operations.restore import Restoration, restore
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 
@@ -53,6 +55,10 @@ class ProviderResource(dg.ConfigurableResource[Any]):
     ) -> Pruning:
         """See `operations.prune`."""
         return prune(self.homelab(), target, progress, force=force, shown=shown)
+
+    def restore(self, plan: RestorePlan, progress: Progress) -> Restoration:
+        """See `operations.restore`."""
+        return restore(self.homelab(), plan, progress)
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
