@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import backup_orchestration.orchestration.execute as execute
+from backup_orchestration.cli.ahead import Known
 from backup_orchestration.cli.workers import Task, Tell
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
@@ -16,6 +17,8 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.prune import Pruning
+from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance
 from backup_orchestration.orchestration.listener import Listener
@@ -50,6 +53,10 @@ class Forwarding(Listener):
         """See `Listener`."""
         self._tell("pruned", done)
 
+    def restored(self, done: Restoration) -> None:
+        """See `Listener`."""
+        self._tell("restored", done)
+
     def failed(self, target: str, error: HomelabError) -> None:
         """See `Listener`."""
         self._tell("failed", error)
@@ -66,9 +73,10 @@ def backups(homelab: Homelab, wish: Wish) -> Iterator[Task]:
         yield task
 
 
-def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Iterator[Task]:
+def restore_tests(homelab: Homelab, key: str | None, at: datetime | None, known: Known) -> Iterator[Task]:
     """Restore-test one target after the other: this snapshot, or the newest; as it is, or at a moment after it.
 
+    `known` is asked for what a repository lists; where it does not know, the repository is asked.
     When a test fails, the recovery point is tested again at once, because snapshots share data.
     """
     with instance_for_runs(homelab) as instance:
@@ -76,7 +84,7 @@ def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Ite
         def task(target: str, tell: Tell) -> None:
             listener = Forwarding(tell)
             try:
-                listed = execute.list_snapshots(homelab, instance, target)
+                listed = known(target) or execute.list_snapshots(homelab, instance, target)
                 wanted = key or listed[-1].key
                 if at is None:
                     passed = execute.run_restore_test(homelab, instance, target, wanted, listener, listed=listed)
@@ -104,6 +112,17 @@ def prunings(homelab: Homelab, force: int | None) -> Iterator[Task]:
 
         def task(target: str, tell: Tell) -> None:
             if not execute.run_prune(homelab, instance, target, Forwarding(tell), force=force):
+                tell("failed", None)
+
+        yield task
+
+
+def restores(homelab: Homelab, plan: RestorePlan) -> Iterator[Task]:
+    """Carry out one plan."""
+    with instance_for_runs(homelab) as instance:
+
+        def task(_target: str, tell: Tell) -> None:
+            if not execute.run_restore(homelab, instance, plan, Forwarding(tell)):
                 tell("failed", None)
 
         yield task
