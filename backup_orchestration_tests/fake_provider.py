@@ -14,6 +14,7 @@
     keeps_all       pruning removes nothing
     unlisted        what `unlisted` gives
 `spans.jsonl` gets a line for every backup: target, process, start and end on the monotonic clock of this machine.
+`listed.jsonl` gets a line for every listing: target and process.
 """
 
 import json
@@ -125,6 +126,7 @@ class FakeRepository(Repository):
         return found
 
     def snapshots(self):
+        append("listed.jsonl", target=self._policy.target, pid=os.getpid())
         if "list_error" in behaviour(self._policy.target):
             raise RuntimeError(behaviour(self._policy.target)["list_error"])
         if not (self._path / "id").exists():

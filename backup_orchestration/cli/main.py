@@ -156,8 +156,13 @@ def list_(targets: tuple[str, ...], as_json: bool) -> None:
 @backup.command()
 @target_option
 @json_option
-def status(targets: tuple[str, ...], as_json: bool) -> None:
+@click.option("--applications", is_flag=True, help="Of applications, whose targets come after one another.")
+def status(targets: tuple[str, ...], as_json: bool, applications: bool) -> None:
     """Show whether each target is protected; exit code 1 unless all are fresh."""
+    if applications:
+        from backup_orchestration.cli.applications import show_applications
+
+        sys.exit(show_applications(targets, as_json=as_json))
     from backup_orchestration.cli.views import show_status
 
     sys.exit(show_status(targets, as_json=as_json))

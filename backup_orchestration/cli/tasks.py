@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import backup_orchestration.orchestration.execute as execute
+from backup_orchestration.cli.ahead import Known
 from backup_orchestration.cli.workers import Task, Tell
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
@@ -72,9 +73,10 @@ def backups(homelab: Homelab, wish: Wish) -> Iterator[Task]:
         yield task
 
 
-def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Iterator[Task]:
+def restore_tests(homelab: Homelab, key: str | None, at: datetime | None, known: Known) -> Iterator[Task]:
     """Restore-test one target after the other: this snapshot, or the newest; as it is, or at a moment after it.
 
+    `known` is asked for what a repository lists; where it does not know, the repository is asked.
     When a test fails, the recovery point is tested again at once, because snapshots share data.
     """
     with instance_for_runs(homelab) as instance:
@@ -82,7 +84,7 @@ def restore_tests(homelab: Homelab, key: str | None, at: datetime | None) -> Ite
         def task(target: str, tell: Tell) -> None:
             listener = Forwarding(tell)
             try:
-                listed = execute.list_snapshots(homelab, instance, target)
+                listed = known(target) or execute.list_snapshots(homelab, instance, target)
                 wanted = key or listed[-1].key
                 if at is None:
                     passed = execute.run_restore_test(homelab, instance, target, wanted, listener, listed=listed)

@@ -19,6 +19,7 @@ from backup_orchestration.operations.prune import Pruning, prune
 from backup_orchestration.operations.restore import Restoration, restore
 from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
+from backup_orchestration.orchestration import names
 
 
 class ProviderResource(dg.ConfigurableResource[Any]):
@@ -61,5 +62,8 @@ class ProviderResource(dg.ConfigurableResource[Any]):
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
-    """One resource for each provider, by name."""
-    return {name: ProviderResource(provider=name, settings=str(homelab.path)) for name in homelab.providers}
+    """One resource for each provider, by its key."""
+    return {
+        names.resource_key(name): ProviderResource(provider=name, settings=str(homelab.path))
+        for name in homelab.providers
+    }
