@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from backup_orchestration.core.policy import BackupPolicy, Contributor, Probe, RestoreTest, Retention
-    from backup_orchestration.core.sources import Dump, Export, Files, PgDump, Postgres, Sqlite
+    from backup_orchestration.core.secrets import SecretRef
+    from backup_orchestration.core.sources import Bucket, Dump, Export, Files, PgDump, Postgres, Sqlite
 
-_SOURCES = ("Dump", "Export", "Files", "PgDump", "Postgres", "Sqlite")
+_MODULES = dict.fromkeys(("Bucket", "Dump", "Export", "Files", "PgDump", "Postgres", "Sqlite"), "sources") | {
+    "SecretRef": "secrets"
+}
 __all__ = [
     "BackupPolicy",
+    "Bucket",
     "Contributor",
     "Dump",
     "Export",
@@ -21,6 +25,7 @@ __all__ = [
     "Probe",
     "RestoreTest",
     "Retention",
+    "SecretRef",
     "Sqlite",
 ]
 
@@ -31,5 +36,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = "sources" if name in _SOURCES else "policy"
+    module = _MODULES.get(name, "policy")
     return getattr(import_module(f"{__name__}.core.{module}"), name)

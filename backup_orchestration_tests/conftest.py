@@ -256,6 +256,24 @@ def pg_copy(tmp_path, pg_kept):
     return copy, full, incremental
 
 
+@pytest.fixture(scope="session")
+def moto():
+    """moto's S3 server, in threads of this process."""
+    from backup_orchestration_tests.mirrors import MotoServer
+
+    server = MotoServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def small_parts():
+    """moto takes parts of any size from now on, so that objects in parts need not be large."""
+    import moto.s3.models
+
+    moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1
+
+
 @pytest.fixture
 def start(site: Site) -> Iterator[Callable[..., Started]]:
     """Start a command; what still runs after the test is killed."""

@@ -11,6 +11,8 @@
     list_error      listing the snapshots raises RuntimeError with this text
     restore_child   the restore runs this command and waits for it
     lie       the backup returns a snapshot of another run
+    keeps_all       pruning removes nothing
+    unlisted        what `unlisted` gives
 `spans.jsonl` gets a line for every backup: target, process, start and end on the monotonic clock of this machine.
 `listed.jsonl` gets a line for every listing: target and process.
 """
@@ -27,7 +29,7 @@ from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.errors import RepositoryMissingError, RepositoryVanishedError, SourceError
 from backup_orchestration.core.progress import Update
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.providers.base import Provider, Repository, RestoreReport
+from backup_orchestration.providers.base import Provider, Repository, RestoreReport, read_back_pruned
 from backup_orchestration.providers.capture import captured
 
 HERE = Path(__file__).parent
@@ -142,6 +144,16 @@ class FakeRepository(Repository):
         shutil.copytree(self._path / "snapshots" / snapshot.snapshot_id / "tree", into.directory, symlinks=True,
                         dirs_exist_ok=True)  # fmt: skip
         return RestoreReport(into.directory, snapshot.counts["files"], snapshot.size_bytes, 0.01, 1)
+
+    def prune(self, plan, progress):
+        append("pruned.jsonl", keys=[item.key for item in plan.removed])
+        for snapshot in plan.removed:
+            if "keeps_all" not in behaviour(self._policy.target):
+                shutil.rmtree(self._path / "snapshots" / snapshot.snapshot_id)
+        return read_back_pruned(plan, self.snapshots())
+
+    def unlisted(self):
+        return behaviour(self._policy.target).get("unlisted", ())
 
     def restore_commands(self, snapshot):
         return [f"cp -a {self._path}/snapshots/{snapshot.snapshot_id}/tree restored"]

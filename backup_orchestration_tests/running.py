@@ -94,7 +94,7 @@ class Brake:
 
     def __init__(self, pid):
         self.pid = pid
-        self._pause = 0.01
+        self._slice, self._pause = 0.002, 0.01
         self._done = threading.Event()
         self._turn = threading.Lock()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -109,7 +109,7 @@ class Brake:
         self._signal(signal.SIGCONT)
 
     def hard(self):
-        self._pause = 0.1
+        self._slice, self._pause = 0.001, 0.1
 
     @contextmanager
     def held(self):
@@ -121,7 +121,7 @@ class Brake:
         while not self._done.is_set():
             with self._turn:
                 self._signal(signal.SIGCONT)
-                time.sleep(0.002)
+                time.sleep(self._slice)
                 self._signal(signal.SIGSTOP)
             self._done.wait(self._pause)
 

@@ -15,7 +15,6 @@ from backup_orchestration.core.redaction import REDACTOR
 
 _LATER = {
     "restore": "restores a snapshot for real",
-    "prune": "applies retention",
     "reconcile": "holds partitions and evidence against the repositories",
     "kit": "writes what is needed to restore without this machine",
     "runbook": "writes the restore steps with plain tools",
@@ -98,6 +97,20 @@ def restore_test(targets: tuple[str, ...], everything: bool, snapshot: str | Non
     from backup_orchestration.cli.runs import run_restore_tests
 
     sys.exit(run_restore_tests(targets, everything=everything, snapshot=snapshot, at=at))
+
+
+@backup.command()
+@target_option
+@all_option
+@click.option("--plan", "only_plan", is_flag=True, help="Only show what would be removed, and why the rest stays.")
+@click.option("--force", type=click.IntRange(min=1), metavar="N", help="Let N snapshots go where that is more than "
+              "half of them; N is what the plan says.")  # fmt: skip
+@json_option
+def prune(targets: tuple[str, ...], everything: bool, only_plan: bool, force: int | None, as_json: bool) -> None:
+    """Remove what the retention of each target does not keep; shows the plan first."""
+    from backup_orchestration.cli.prune import show_or_apply
+
+    sys.exit(show_or_apply(targets, everything=everything, only_plan=only_plan, force=force, as_json=as_json))
 
 
 @backup.command("list")

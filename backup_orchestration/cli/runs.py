@@ -1,4 +1,4 @@
-"""`homelab backup run` and `restore-test`."""
+"""`homelab backup run` and `restore-test`, and how any command runs its targets in workers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
     """Back up the chosen targets; returns the exit code."""
     homelab = load()
     names = chosen(homelab, targets, everything=everything)
-    return _run(homelab, names, lambda: _tasks().backups(homelab, wish))
+    return run_tasks(homelab, names, lambda: worker_tasks().backups(homelab, wish), _show)
 
 
 def run_restore_tests(
@@ -49,17 +49,33 @@ def run_restore_tests(
         find_snapshot(homelab.repository(names[0]).snapshots(), names[0], snapshot)
     first = names[: default_workers()] if snapshot is None else ()
     with listed_ahead(first, lambda target: homelab.repository(target).snapshots()) as known:
-        return _run(homelab, names, lambda: _tasks().restore_tests(homelab, snapshot, at, known))
+        return run_tasks(homelab, names, lambda: worker_tasks().restore_tests(homelab, snapshot, at, known), _show)
 
 
-def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterator[Task]]) -> int:
+def run_tasks(
+    homelab: Homelab,
+    names: Sequence[str],
+    open_task: Callable[[], Iterator[Task]],
+    show: Callable[[Bars, str, object], None],
+    *,
+    as_json: bool = False,
+) -> int:
+    """Run a task for each target in workers, with bars; returns the exit code.
+
+    Args:
+        homelab: the installation.
+        names: full names of the targets.
+        open_task: see `run_in_workers`.
+        show: shows what a task tells besides progress and errors.
+        as_json: the results are printed afterwards; see `bars`.
+    """
     prepare(homelab)
     import_stores([homelab.evidence_place, *(item.place for item in homelab.destinations.values())])
     failed: set[str] = set()
-    with bars() as shown:
+    with bars(as_json=as_json) as shown:
 
         def hear(target: str, kind: str, payload: object) -> None:
-            _show(shown, target, payload)
+            _show_any(shown, target, payload, show)
             if kind == "failed":
                 failed.add(target)
 
@@ -73,7 +89,7 @@ def _run(homelab: Homelab, names: Sequence[str], open_task: Callable[[], Iterato
 
 def prepare(homelab: Homelab) -> Path:
     """Make Dagster's home, and its storage in a process that ends: two at once would collide. Returns the home."""
-    tasks = _tasks()
+    tasks = worker_tasks()
     from backup_orchestration.orchestration.instance import has_storage, prepare_home
 
     home = prepare_home(homelab)
@@ -83,8 +99,8 @@ def prepare(homelab: Homelab) -> Path:
     return home
 
 
-def _tasks() -> ModuleType:
-    """The module that imports Dagster, with the collector at rest: an import of 1,300 modules leaves no garbage."""
+def worker_tasks() -> ModuleType:
+    """The module of what workers do, which imports Dagster. The collector rests: 1,300 modules leave no garbage."""
     resting = gc.isenabled()
     gc.disable()
     try:
@@ -94,22 +110,27 @@ def _tasks() -> ModuleType:
             gc.enable()
 
 
-def _show(shown: Bars, target: str, payload: object) -> None:
+def _show_any(shown: Bars, target: str, payload: object, show: Callable[[Bars, str, object], None]) -> None:
     """Show what a worker tells."""
     if isinstance(payload, Update):
         shown.update(target, payload)
         return
     shown.finish(target)
+    if isinstance(payload, HomelabError):
+        complain(f"{target}: failed: {payload}")
+    elif isinstance(payload, str):
+        shown.line(f"{target}: {payload}")
+    else:
+        show(shown, target, payload)
+
+
+def _show(shown: Bars, target: str, payload: object) -> None:
     if isinstance(payload, Snapshot):
         files = f"{payload.counts['files']:,} files, " if "files" in payload.counts else ""
         shown.line(f"{target}: snapshot {payload.key}: {files}{payload.size_bytes:,} bytes")
     elif isinstance(payload, Evidence):
         at = f" at {rfc3339(payload.at)}" if payload.at else ""
         shown.line(f"{target}: {payload.snapshot_key}{at}: {_verdict(payload)}")
-    elif isinstance(payload, HomelabError):
-        complain(f"{target}: failed: {payload}")
-    elif isinstance(payload, str):
-        shown.line(f"{target}: {payload}")
 
 
 def _verdict(evidence: Evidence) -> str:

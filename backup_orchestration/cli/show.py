@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -48,10 +48,16 @@ def say_table(rows: Sequence[Mapping[str, str]]) -> None:
 
 
 class Bars:
-    """A progress bar for each target on a terminal; nothing elsewhere. Lines go above the bars."""
+    """A progress bar for each target on a terminal; nothing elsewhere. Lines go above the bars.
 
-    def __init__(self, progress: Progress | None) -> None:
+    Args:
+        progress: the bars; None for lines alone.
+        say: where a line goes then.
+    """
+
+    def __init__(self, progress: Progress | None, say: Callable[[str], None]) -> None:
         self._progress = progress
+        self._say = say
         self._tasks: dict[str, TaskID] = {}
 
     def update(self, target: str, update: Update) -> None:
@@ -73,18 +79,21 @@ class Bars:
     def line(self, text: str) -> None:
         """A line of result."""
         if self._progress is None:
-            say(text)
+            self._say(text)
         else:
             self._progress.console.print(REDACTOR.clean(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """Bars for the block. Started by the first update, so that no thread exists when workers are forked."""
-    if not sys.stdout.isatty():
-        yield Bars(None)
+def bars(*, as_json: bool = False) -> Iterator[Bars]:
+    """Bars for the block. Started by the first update, so that no thread exists when workers are forked.
+
+    With `as_json`, stdout is left to the JSON, and lines go to stderr.
+    """
+    if as_json or not sys.stdout.isatty():
+        yield Bars(None, complain if as_json else say)
         return
     from rich.progress import Progress
 
     with Progress(transient=True) as progress:
-        yield Bars(progress)
+        yield Bars(progress, say)

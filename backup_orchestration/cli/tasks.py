@@ -11,10 +11,12 @@ from backup_orchestration.cli.workers import Task, Tell
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.progress import Update
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
+from backup_orchestration.operations.prune import Pruning
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance
 from backup_orchestration.orchestration.listener import Listener
@@ -40,6 +42,14 @@ class Forwarding(Listener):
         """See `Listener`."""
         self.evidence = evidence
         self._tell("tested", evidence)
+
+    def planned(self, plan: PrunePlan) -> None:
+        """See `Listener`."""
+        self._tell("planned", plan)
+
+    def pruned(self, done: Pruning) -> None:
+        """See `Listener`."""
+        self._tell("pruned", done)
 
     def failed(self, target: str, error: HomelabError) -> None:
         """See `Listener`."""
@@ -86,6 +96,17 @@ def restore_tests(homelab: Homelab, key: str | None, at: datetime | None, known:
                 tell("line", _protection(homelab, target))
             except HomelabError as error:
                 tell("failed", error)
+
+        yield task
+
+
+def prunings(homelab: Homelab, force: int | None) -> Iterator[Task]:
+    """Apply the retention of one target after the other."""
+    with instance_for_runs(homelab) as instance:
+
+        def task(target: str, tell: Tell) -> None:
+            if not execute.run_prune(homelab, instance, target, Forwarding(tell), force=force):
+                tell("failed", None)
 
         yield task
 

@@ -19,6 +19,7 @@ HomelabError                      message, remedy; exit 1
 ├── SpaceError                    a disk has not room enough
 ├── LabError                      a throwaway lab does not give a probe what it needs
 ├── PostgresError                 a PostgreSQL server refuses or does not answer
+├── RetentionError                pruning would remove more than anybody agreed to
 ├── StateError                    a file in `home` cannot be made
 ├── RepositoryError
 │   ├── RepositoryMissingError    nothing is there
@@ -136,6 +137,10 @@ class LabError(HomelabError):
 
 class PostgresError(HomelabError):
     """A PostgreSQL server refuses a query, or does not answer."""
+
+
+class RetentionError(HomelabError):
+    """Pruning would remove more than anybody agreed to."""
 
 
 class StateError(HomelabError):

@@ -17,8 +17,8 @@ from datetime import datetime
 from pydantic import Field, ValidationError
 
 from backup_orchestration.core.errors import EvidenceError
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.core.objects import Objects
-from backup_orchestration.core.sources import Frozen
 
 _PURPOSE = b"homelab evidence 1\n"
 _SUFFIX = ".evidence"

@@ -37,13 +37,7 @@ def repository_lock(
         StateError: its file cannot be made.
     """
     name = hashlib.sha256(repository.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-    try:
-        path = private_directory(directory) / f"{name}.lock"
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StateError(
-            f"no lock can be made in {directory}: {error.strerror}", remedy="see its owner, its mode and the free space"
-        ) from error
+    handle = lock_file(directory / f"{name}.lock")
     try:
         _acquire(handle, repository, timeout, on_wait)
         os.ftruncate(handle, 0)
@@ -51,6 +45,21 @@ def repository_lock(
         yield
     finally:
         os.close(handle)
+
+
+def lock_file(path: Path) -> int:
+    """Open a file that is held by flock, and make it where it is not; the caller closes it.
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    try:
+        return os.open(private_directory(path.parent) / path.name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"no lock can be made in {path.parent}: {error.strerror}",
+            remedy="see its owner, its mode and the free space",
+        ) from error
 
 
 def _acquire(handle: int, repository: str, timeout: float, on_wait: Callable[[], None] | None) -> None:

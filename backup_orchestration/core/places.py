@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.core.secrets import SecretRef
-from backup_orchestration.core.sources import Frozen
 
-_BUCKET = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>[A-Za-z0-9._/-]*))?")
+_BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+_BUCKET = re.compile(rf"s3://(?P<bucket>{_BUCKET_NAME})(?:/(?P<prefix>[A-Za-z0-9._/-]*))?")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 # A router restarts in less; a person hears of a dead store the same night.
 PATIENCE_SECONDS = 300.0
@@ -27,6 +28,16 @@ _ATTEMPTS = 3
 
 def _path(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) else value
+
+
+def _endpoint(value: str) -> str:
+    if not _ENDPOINT.fullmatch(value):
+        raise ValueError("write https://host or https://host:port, without path, user or password")
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+BucketName = Annotated[str, Field(pattern=rf"^{_BUCKET_NAME}$")]
 
 
 class PlaceSettings(Frozen):
@@ -42,7 +53,7 @@ class PlaceSettings(Frozen):
     """
 
     location: Annotated[str, Field(min_length=1)]
-    endpoint: str | None = None
+    endpoint: Endpoint | None = None
     region: str = "us-east-1"
     ca: Annotated[Path | None, BeforeValidator(_path)] = None
     access_key: SecretRef | None = None
@@ -64,8 +75,6 @@ class PlaceSettings(Frozen):
         missing = [name for name, value in of_s3.items() if value is None]
         if missing:
             raise ValueError(f"{', '.join(missing)}: needed for a location that starts with s3://")
-        if not _ENDPOINT.fullmatch(self.endpoint or ""):
-            raise ValueError("endpoint: write https://host or https://host:port, without path, user or password")
         return self
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from backup_orchestration.core import schedule
-from backup_orchestration.core.sources import Frozen, Source
+from backup_orchestration.core.frozen import Frozen
+from backup_orchestration.core.sources import Source
 
 _WORD = r"[a-z0-9]+(-[a-z0-9]+)*"
 
@@ -24,12 +25,15 @@ class Retention(Frozen):
 
     Attributes:
         keep_last, keep_daily, keep_weekly, keep_monthly: counts; 0 switches a rule off.
+        min_verified: so many of the newest verified snapshots are kept whatever the counts say, and while there are
+            fewer, nothing is removed.
     """
 
     keep_last: Annotated[int, Field(ge=0)] = 7
     keep_daily: Annotated[int, Field(ge=0)] = 14
     keep_weekly: Annotated[int, Field(ge=0)] = 4
     keep_monthly: Annotated[int, Field(ge=0)] = 6
+    min_verified: Annotated[int, Field(ge=1)] = 1
 
     @model_validator(mode="after")
     def _keeps_something(self) -> Self:
@@ -84,7 +88,7 @@ class BackupPolicy(Frozen):
 
     Attributes:
         target: `<service>/<name>`, lower case letters, digits and dashes.
-        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres` or `PgDump`.
+        source: `Files`, `Sqlite`, `Dump`, `Export`, `Postgres`, `PgDump` or `Bucket`.
         description: for people.
         provider: name of the provider.
         destination: name of a destination in the settings.
@@ -147,6 +151,7 @@ _PROBES = {
     "sqlite": ("files", "sqlite"),
     "postgres": ("sql", "amcheck", "checksums"),
     "pg_dump": ("files", "sql"),
+    "bucket": ("objects",),
 }
 
 

@@ -12,9 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from backup_orchestration.core import commands
 from backup_orchestration.core.errors import SecretError, ToolError
+from backup_orchestration.core.frozen import Frozen, tuple_of
 from backup_orchestration.core.private_files import private_directory, private_file
 from backup_orchestration.core.redaction import REDACTOR
-from backup_orchestration.core.sources import Frozen, tuple_of
 
 _COMMAND_SECONDS = 30.0
 _HIDDEN = "homelab-hidden:"
@@ -24,6 +24,10 @@ def _no_argument_zero(command: tuple[str, ...] | None) -> tuple[str, ...] | None
     if command is not None and not command:
         raise ValueError("an empty command gives no secret")
     return command
+
+
+def _to_path(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str) else value
 
 
 class SecretRef(Frozen):
@@ -36,7 +40,7 @@ class SecretRef(Frozen):
         name: file of this name in the secrets directory.
     """
 
-    file: Path | None = None
+    file: Annotated[Path | None, BeforeValidator(_to_path)] = None
     env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     command: Annotated[tuple[str, ...] | None, BeforeValidator(tuple_of), AfterValidator(_no_argument_zero)] = None
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None

@@ -9,17 +9,17 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from backup_orchestration.core.destination import DestinationSettings
 from backup_orchestration.core.errors import SettingsError
+from backup_orchestration.core.frozen import Frozen, tuple_of
 from backup_orchestration.core.places import PlaceSettings
 from backup_orchestration.core.policy import Name
 from backup_orchestration.core.secrets import SecretRef
-from backup_orchestration.core.sources import Frozen, tuple_of
 
 FILENAME = "homelab.toml"
 VARIABLE = "HOMELAB_SETTINGS"
@@ -113,7 +113,7 @@ def read(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}", remedy="correct that line") from error
     try:
-        return Settings.model_validate(_with_paths(values))
+        return Settings.model_validate(values)
     except ValidationError as error:
         message, remedy = explain(path, error)
         raise SettingsError(message, remedy=remedy) from None
@@ -144,14 +144,3 @@ def _plain(item: ErrorDetails) -> str:
     if item["type"] == "tuple_type":
         return "Input should be a list"
     return item["msg"].removeprefix("Value error, ")
-
-
-def _with_paths(values: dict[str, Any]) -> dict[str, Any]:
-    """TOML knows no paths: turn the strings of `file` into them before the strict check."""
-
-    def convert(key: str, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {name: convert(name, item) for name, item in value.items()}
-        return Path(value).expanduser() if key == "file" and isinstance(value, str) else value
-
-    return {key: convert(key, value) for key, value in values.items()}

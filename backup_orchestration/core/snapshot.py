@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+# A snapshot from further ahead than this comes from a wrong clock: it is no recovery point, and no count counts it.
+CLOCK_TOLERANCE = timedelta(minutes=10)
 
 KEY_PATTERN = re.compile(r"\d{8}T\d{6}Z-[0-9A-Za-z_.-]{4,64}")
 
@@ -27,6 +30,7 @@ class Snapshot:
         run_id: id of the run that made it; the read-back looks for it.
         finished_at: end of the capture, where the tool stores it.
         description: of the policy, at backup time.
+        needs: ids of the snapshots that it builds on and cannot be restored without.
     """
 
     target: str
@@ -41,6 +45,7 @@ class Snapshot:
     run_id: str = ""
     finished_at: datetime | None = None
     description: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

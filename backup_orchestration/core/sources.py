@@ -1,4 +1,4 @@
-"""What a policy protects: a directory tree, a database, or what a command prints or writes.
+"""What a policy protects: a directory tree, a database, a bucket, or what a command prints or writes.
 
 A source only says where the data is. How it is captured is `providers/capture.py`.
 """
@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from backup_orchestration.core import places
+from backup_orchestration.core.frozen import Frozen, tuple_of
+from backup_orchestration.core.secrets import SecretRef
 
 _GLOB = re.compile(r"[^\[\]{}\\!\n]+")
-
-
-def tuple_of(value: object) -> object:
-    """For fields that are tuples: a list, as TOML and people write it, is taken too."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-class Frozen(BaseModel):
-    """Base of everything a person declares: immutable, strict, unknown fields refused."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
 
 def _to_path(value: object) -> object:
@@ -74,6 +68,15 @@ class BaseSource(Frozen):
     def paths(self) -> tuple[Path, ...]:
         """What it reads on this host, as far as that is known."""
         return ()
+
+    @property
+    def secrets(self) -> Mapping[str, SecretRef]:
+        """Where the secrets come from that it is read with, by field."""
+        return {}
+
+    def holds(self, place: places.Place) -> bool:
+        """Whether a place lies in what is captured, as far as `paths` do not say so."""
+        return False
 
     @property
     def summary(self) -> str:
@@ -249,4 +252,67 @@ class PgDump(BaseSource):
         return f"database {self.database} at {self.host}, port {self.port}"
 
 
-Source = Annotated[Files | Sqlite | Dump | Export | Postgres | PgDump, Field(discriminator="kind")]
+class Bucket(BaseSource):
+    """The objects of an S3 bucket: keys byte for byte, bytes, content type, user metadata and tags.
+
+    Attributes:
+        endpoint: e.g. `https://minio.lab.example:9000`; no path.
+        bucket: its name.
+        access_key, secret_key: where they come from; listing and reading is all they must allow.
+        prefix: only objects whose keys begin so, e.g. `uploads/`; they keep their whole keys. Default: all.
+        region: of the bucket.
+        ca: absolute path of the certificates that the endpoint's is checked by; default: the system's.
+        patience: seconds for which a store that fails is asked again before it is given up.
+        least_share: a bucket with fewer objects than this share of those in the newest snapshot is not backed up, for
+            somebody may have emptied it.
+    """
+
+    has_manifest: ClassVar[bool] = False
+    kind: Literal["bucket"] = "bucket"
+    endpoint: places.Endpoint
+    bucket: places.BucketName
+    access_key: SecretRef
+    secret_key: SecretRef
+    prefix: Annotated[str, Field(max_length=1024)] = ""
+    region: str = "us-east-1"
+    ca: AbsolutePath | None = None
+    patience: Annotated[float, Field(ge=1)] = places.PATIENCE_SECONDS
+    least_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+    @property
+    def secrets(self) -> Mapping[str, SecretRef]:
+        """See `BaseSource`."""
+        return {"access_key": self.access_key, "secret_key": self.secret_key}
+
+    @property
+    def summary(self) -> str:
+        """See `BaseSource`."""
+        return f"bucket {self.bucket} at {self.endpoint}" + (f", below {self.prefix!r}" if self.prefix else "")
+
+    def holds(self, place: places.Place) -> bool:
+        """See `BaseSource`."""
+        there = (self.endpoint, self.bucket)
+        if not isinstance(place, places.Bucket) or (place.endpoint, place.bucket) != there:
+            return False
+        return f"{place.prefix}/".startswith(self.prefix) or self.prefix.startswith(f"{place.prefix}/")
+
+    def place(self, name: str) -> places.Bucket:
+        """The bucket whole, as a place that a store is opened on.
+
+        Args:
+            name: of the policy's field, for messages, e.g. `gitlab/lfs: source`.
+        """
+        return places.Bucket(
+            bucket=self.bucket,
+            prefix="",
+            endpoint=self.endpoint,
+            region=self.region,
+            ca=self.ca,
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            name=name,
+            patience=self.patience,
+        )
+
+
+Source = Annotated[Files | Sqlite | Dump | Export | Postgres | PgDump | Bucket, Field(discriminator="kind")]

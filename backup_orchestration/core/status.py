@@ -12,10 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from backup_orchestration.core.evidence import Evidence, Ledger
-from backup_orchestration.core.snapshot import Snapshot
-
-# A snapshot from further ahead than this comes from a wrong clock and cannot be a recovery point.
-_CLOCK_TOLERANCE = timedelta(minutes=10)
+from backup_orchestration.core.snapshot import CLOCK_TOLERANCE, Snapshot
 
 
 class Protection(StrEnum):
@@ -81,7 +78,7 @@ def assess(snapshots: Sequence[Snapshot], ledger: Ledger, rpo: timedelta, now: d
         (
             item
             for item in newest_first
-            if verdicts[item.key] is Verdict.VERIFIED and item.taken_at <= now + _CLOCK_TOLERANCE
+            if verdicts[item.key] is Verdict.VERIFIED and item.taken_at <= now + CLOCK_TOLERANCE
         ),
         None,
     )
@@ -182,7 +179,7 @@ def _about_point(
     parts: list[str] = []
     if protection is Protection.STALE and point is not None:
         parts.append(f"the newest verified data is {_age(now - point.taken_at)} old, the RPO is {_age(rpo)}")
-    if snapshots and snapshots[0].taken_at > now + _CLOCK_TOLERANCE:
+    if snapshots and snapshots[0].taken_at > now + CLOCK_TOLERANCE:
         parts.append(f"{snapshots[0].key} is dated in the future")
     elif point is None:
         parts.append("no snapshot has passed a restore test" if snapshots else "no snapshot")

@@ -86,7 +86,7 @@ def refuse_overlaps(
     slugs: dict[str, str] = {}
     for target, found in declared.items():
         policy, destination = found.part, destinations[found.part.destination]
-        location = known_providers[policy.provider].part.location(policy, destination)
+        location = _location(found, known_providers[policy.provider].part, destination)
         if location in taken:
             raise PolicyError(
                 f"{found.origin}: {target}: target: its repository {location} is that of {taken[location]}",
@@ -100,6 +100,12 @@ def refuse_overlaps(
             )
         taken[location] = slugs[policy.slug] = target
         inside: dict[str, Place] = {"its repository": location, "`home`": Directory(home), "the evidence": evidence}
+        for what, place in inside.items():
+            if policy.source.holds(place):
+                raise PolicyError(
+                    f"{found.origin}: {target}: source: {policy.source.summary} contains {what}, {place}",
+                    remedy=f"move {what} to another bucket",
+                )
         for source, (what, place) in product(policy.source.paths, inside.items()):
             path = place.path if isinstance(place, Directory) else None
             if path is not None and _resolved(path).is_relative_to(_resolved(source)) and not _excluded(policy, path):
@@ -109,30 +115,39 @@ def refuse_overlaps(
                 )
 
 
-def secret_refs(settings: Settings) -> Mapping[str, SecretRef]:
-    """Every secret of the settings by its field."""
+def secret_refs(settings: Settings, file: Path) -> Mapping[str, SecretRef]:
+    """Every secret of the settings, by file and field."""
     refs = {f"destinations.{name}.password": item.password for name, item in settings.destinations.items()}
     refs |= {f"notifications.{name}.url": item.url for name, item in settings.notifications.items()}
     places: dict[str, PlaceSettings] = {f"destinations.{name}": item for name, item in settings.destinations.items()}
     for name, place in {**places, "evidence": settings.evidence}.items():
         keys = {f"{name}.access_key": place.access_key, f"{name}.secret_key": place.secret_key}
         refs |= {field: ref for field, ref in keys.items() if ref is not None}
-    return {**refs, "evidence.key": settings.evidence.key}
+    return {f"{file}: {field}": ref for field, ref in {**refs, "evidence.key": settings.evidence.key}.items()}
 
 
-def refuse_missing_secrets(file: Path, settings: Settings, secrets: Secrets) -> None:
+def source_refs(declared: Policies) -> Mapping[str, SecretRef]:
+    """Every secret that sources are read with, by where it is declared."""
+    return {
+        f"{found.origin}: {target}: source.{field}": ref
+        for target, found in declared.items()
+        for field, ref in found.part.source.secrets.items()
+    }
+
+
+def refuse_missing_secrets(refs: Mapping[str, SecretRef], secrets: Secrets) -> None:
     """Refuse secrets that are not there. Commands are not run for it: they may ask a person.
 
     Raises:
-        SecretError: names file, field and remedy.
+        SecretError: names the field as `refs` do, and the remedy.
     """
-    for field, ref in secret_refs(settings).items():
+    for field, ref in refs.items():
         if not secrets.is_command(ref):
-            secrets.value(ref, f"{file}: {field}")
+            secrets.value(ref, field)
 
 
 def refuse_keys_beside_backups(
-    file: Path, settings: Settings, destinations: Mapping[str, Destination], evidence: Place, secrets: Secrets
+    refs: Mapping[str, SecretRef], destinations: Mapping[str, Destination], evidence: Place, secrets: Secrets
 ) -> None:
     """Refuse secrets that lie where the backups lie: whoever has the backups would have their keys.
 
@@ -141,14 +156,14 @@ def refuse_keys_beside_backups(
     """
     places: dict[str, Place] = {f"destinations.{name}": item.place for name, item in destinations.items()}
     places["evidence"] = evidence
-    for field, ref in secret_refs(settings).items():
+    for field, ref in refs.items():
         path = secrets.path(ref)
         for place, location in places.items():
             if path is None or not isinstance(location, Directory):
                 continue
             if _resolved(path).is_relative_to(_resolved(location.path)):
                 raise SettingsError(
-                    f"{file}: {field}: {path} lies inside {place}.location, {location}",
+                    f"{field}: {path} lies inside {place}.location, {location}",
                     remedy="move the secret out of it, and keep a copy elsewhere",
                 )
 
@@ -248,6 +263,13 @@ def _check_probe(policy: BackupPolicy, probe: Probe, where: str, known: Probes) 
     except ValidationError as error:
         message, remedy = explain(f"{field}: options", error)
         raise PolicyError(message, remedy=remedy) from None
+
+
+def _location(found: Found[BackupPolicy], provider: Provider, destination: Destination) -> Place:
+    try:
+        return provider.location(found.part, destination)
+    except PolicyError as error:
+        raise PolicyError(f"{found.origin}: {error.message}", remedy=error.remedy) from None
 
 
 def _excluded(policy: BackupPolicy, path: Path) -> bool:

@@ -15,7 +15,7 @@ from backup_orchestration.core.evidence import EvidenceStore
 from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import POSTGRES
-from backup_orchestration.core.secrets import Secrets, hide
+from backup_orchestration.core.secrets import SecretRef, Secrets, hide
 from backup_orchestration.core.settings import Settings
 from backup_orchestration.core.sources import Postgres
 from backup_orchestration.core.tools import Requirement
@@ -140,17 +140,31 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
         for name, item in settings.destinations.items()
     }
     evidence = place_of(settings.evidence, f"{file}: evidence", base)
-    hidden = {ref.env for ref in checks.secret_refs(settings).values() if ref.env is not None}
-    if environment is None:
-        hide(hidden)
-    secrets = Secrets(base, _absolute(base, settings.secrets), env, home / "run", hidden)
-    checks.refuse_missing_secrets(file, settings, secrets)
-    checks.refuse_keys_beside_backups(file, settings, destinations, evidence, secrets)
+    refs = checks.secret_refs(settings, file)
+    secrets = _secrets(refs, settings, base, environment)
+    checks.refuse_missing_secrets(refs, secrets)
+    checks.refuse_keys_beside_backups(refs, destinations, evidence, secrets)
     providers = checks.providers(settings, file)
     probes = checks.probes(settings, file)
     policies = checks.policies(settings, file, destinations, providers, probes)
+    if of_sources := checks.source_refs(policies):
+        secrets = _secrets({**refs, **of_sources}, settings, base, environment)
+        checks.refuse_missing_secrets(of_sources, secrets)
+        checks.refuse_keys_beside_backups(of_sources, destinations, evidence, secrets)
     checks.refuse_overlaps(policies, destinations, providers, home, evidence)
     return Homelab(file, settings, home, policies, providers, probes, destinations, secrets, evidence)
+
+
+def _secrets(
+    refs: Mapping[str, SecretRef], settings: Settings, base: Path, environment: Mapping[str, str] | None
+) -> Secrets:
+    """Resolves these; those in this process's environment are hidden there, unless another one was given."""
+    hidden = {ref.env for ref in refs.values() if ref.env is not None}
+    if environment is None:
+        hide(hidden)
+    env = os.environ if environment is None else environment
+    home = _absolute(base, settings.home)
+    return Secrets(base, _absolute(base, settings.secrets), env, home / "run", hidden)
 
 
 def _absolute(base: Path, path: Path) -> Path:

@@ -24,6 +24,11 @@ def assess_known(policy: BackupPolicy, keys: Collection[str], ledger: Ledger, no
         ledger: of the same target and destination.
         now: time zone aware.
     """
+    return assess(known_snapshots(policy, keys, ledger), ledger, policy.effective_rpo, now)
+
+
+def known_snapshots(policy: BackupPolicy, keys: Collection[str], ledger: Ledger) -> list[Snapshot]:
+    """What is known of remembered snapshots: where evidence does not say it whole, the id is its beginning alone."""
     tested = {record.snapshot_key: record for record in ledger.records}
     snapshots = []
     for key in keys:
@@ -39,7 +44,7 @@ def assess_known(policy: BackupPolicy, keys: Collection[str], ledger: Ledger, no
                 size_bytes=0,
             )
         )
-    return assess(snapshots, ledger, policy.effective_rpo, now)
+    return snapshots
 
 
 def _newest_repository(ledger: Ledger) -> str:

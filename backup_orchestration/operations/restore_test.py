@@ -26,10 +26,12 @@ from backup_orchestration.core.evidence import Evidence, ProbeResult
 from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.policy import Probe
 from backup_orchestration.core.progress import Progress, Update, silent
+from backup_orchestration.core.readers import reading
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.time_limit import time_limit
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.backup import LOCK_SECONDS
 from backup_orchestration.operations.lab import Live, started
 from backup_orchestration.probes.base import Restored
 from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
@@ -103,11 +105,16 @@ def _test(
     began = homelab.now()
     results: list[ProbeResult] = []
     report: RestoreReport | None = None
+
+    def waiting() -> None:
+        progress(Update("waiting", message=f"{repository.location} is being pruned; waiting for that to end"))
+
     with process_lab(labs, snapshot.target.replace("/", "-")) as lab:
         clock = time.monotonic()
         try:
             spec = RestoreSpec(lab.data, witnessed=True, scratch=lab.root, at=at)
-            report = repository.restore(snapshot, spec, progress)
+            with reading(homelab.home / "locks", repository.location, snapshot, timeout=LOCK_SECONDS, on_wait=waiting):
+                report = repository.restore(snapshot, spec, progress)
         except RestoreFailedError as error:
             results = [_failed(_RESTORE, error, time.monotonic() - clock)]
         else:

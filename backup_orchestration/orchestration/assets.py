@@ -6,23 +6,15 @@ gitlab/postgres/recovery_point  external, with the RPO as freshness policy: nobo
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
 
-from backup_orchestration.core.errors import (
-    HomelabError,
-    RepositoryMissingError,
-    RepositoryUnreachableError,
-    StoreError,
-    UnknownSnapshotError,
-)
+from backup_orchestration.core.errors import RepositoryMissingError, UnknownSnapshotError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
-from backup_orchestration.core.progress import Update
-from backup_orchestration.core.redaction import REDACTOR, harmless
+from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
@@ -30,11 +22,10 @@ from backup_orchestration.operations.status import recovery_point_after
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point, report_recovery_point
+from backup_orchestration.orchestration.reported import reported, teller
 from backup_orchestration.orchestration.resources import ProviderResource
 from backup_orchestration.orchestration.stale_runs import mark_run
 
-# A store that does not answer now may answer in a minute; an empty source stays empty.
-_PASSING = (StoreError, RepositoryUnreachableError)
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
 
 Assets = tuple[dg.AssetsDefinition, dg.AssetsDefinition, dg.AssetSpec]
@@ -88,11 +79,11 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         provider: ProviderResource = getattr(context.resources, policy.provider)
         partitions = names.partitions_name(target)
         existed = bool(context.instance.get_dynamic_partitions(partitions))
-        teller = _teller(context, listener, target)
+        tell = teller(context, listener, target)
         started = time.monotonic()
-        with _reported(listener, target):
+        with reported(listener, target):
             mark_run(context.instance, context.run)
-            snapshot = provider.backup(target, context.run.run_id, teller, existed=existed, wish=wish)
+            snapshot = provider.backup(target, context.run.run_id, tell, existed=existed, wish=wish)
             context.instance.add_dynamic_partitions(partitions, [snapshot.key])
             listener.took(snapshot)
             seconds = time.monotonic() - started
@@ -130,12 +121,12 @@ def _verified_asset(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
         provider: ProviderResource = getattr(context.resources, policy.provider)
-        with _reported(listener, target):
+        with reported(listener, target):
             mark_run(context.instance, context.run)
-            teller, run_id = _teller(context, listener, target), context.run.run_id
+            tell, run_id = teller(context, listener, target), context.run.run_id
             try:
                 before = homelab.repository(target).snapshots() if listed is None else listed
-                evidence = provider.restore_test(target, context.partition_key, run_id, teller, listed=before)
+                evidence = provider.restore_test(target, context.partition_key, run_id, tell, listed=before)
             except (UnknownSnapshotError, RepositoryMissingError):
                 # What has vanished may have been the recovery point.
                 recompute_recovery_point(homelab, context.instance, target, run_id)
@@ -170,31 +161,6 @@ def _recovery_point_asset(policy: BackupPolicy) -> dg.AssetSpec:
 
 def _group(policy: BackupPolicy) -> str:
     return policy.service.replace("-", "_")
-
-
-@contextmanager
-def _reported(listener: Listener, target: str) -> Iterator[None]:
-    """Turn an error into a Dagster failure that holds no secret: neither its text nor its causes are stored raw."""
-    try:
-        yield
-    except dg.DagsterExecutionInterruptedError:
-        # Dagster would retry it: whoever terminates a run does not want it a minute later.
-        stopped = HomelabError("it was stopped, and does not count", remedy="run it again")
-        listener.failed(target, stopped)
-        raise dg.Failure(str(stopped), allow_retries=False) from None
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, its text may hold a secret
-        shown = harmless(error)
-        listener.failed(target, shown)
-        raise dg.Failure(str(shown), allow_retries=isinstance(shown, _PASSING)) from None
-
-
-def _teller(context: dg.AssetExecutionContext, listener: Listener, target: str) -> Callable[[Update], None]:
-    def tell(update: Update) -> None:
-        listener.progress(target, update)
-        if update.message:
-            context.log.info(REDACTOR.clean(update.message))
-
-    return tell
 
 
 def _snapshot_metadata(homelab: Homelab, snapshot: Snapshot, seconds: float) -> dict[str, Any]:

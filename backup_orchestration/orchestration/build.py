@@ -13,6 +13,7 @@ from backup_orchestration.operations.backup import NO_WISH, Wish
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.assets import assets_of
 from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.pruning import prune_job, prune_schedule
 from backup_orchestration.orchestration.resources import provider_resources
 from backup_orchestration.orchestration.schedules import schedules_of
 from backup_orchestration.orchestration.sensors import sensors_of
@@ -39,11 +40,12 @@ def build_definitions(
     assets: list[Any] = []
     for target in chosen:
         assets += assets_of(homelab, target, listener or Listener(), wish=wish, listed=listed)
-    jobs: list[Any] = []
-    schedules = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
+    jobs: list[Any] = [prune_job(homelab, listener or Listener())]
+    schedules: list[Any] = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:
         backups = dg.AssetSelection.assets(*(names.target_key(target) for target in chosen))
         jobs.append(dg.define_asset_job(names.BACKUPS_JOB, backups, description="Takes snapshots of chosen targets."))
+        schedules.append(prune_schedule(chosen))
     return dg.Definitions(
         assets=assets,
         jobs=jobs,

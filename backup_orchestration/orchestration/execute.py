@@ -17,7 +17,9 @@ from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
+from backup_orchestration.orchestration.pruning import prune_config, prune_job
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
+from backup_orchestration.orchestration.resources import provider_resources
 from backup_orchestration.orchestration.stale_runs import process_tags
 
 # Dagster's own console lines repeat what the command line shows.
@@ -50,6 +52,20 @@ def run_restore_test(
     definitions = build_definitions(homelab, [target], listener, listed=listed)
     job = definitions.resolve_implicit_global_asset_job_def()
     return _execute(job, instance, target, listener, names.verified_key(target), key)
+
+
+def run_prune(
+    homelab: Homelab, instance: dg.DagsterInstance, target: str, listener: Listener, *, force: int | None
+) -> bool:
+    """Apply the retention of one target; the listener hears of the plan, of what was done, or of the error."""
+    result = prune_job(homelab, listener).execute_in_process(
+        run_config={**_QUIET, **prune_config(target, force)},
+        instance=instance,
+        resources=provider_resources(homelab),
+        tags={names.TARGET_TAG: target, **process_tags()},
+        raise_on_error=False,
+    )
+    return bool(result.success)
 
 
 def test_moment(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.progress import Update
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
+from backup_orchestration.operations.prune import Pruning
 
 
 class Listener:
@@ -19,6 +21,12 @@ class Listener:
 
     def tested(self, evidence: Evidence) -> None:
         """A restore test was carried out and its evidence is stored."""
+
+    def planned(self, plan: PrunePlan) -> None:
+        """Retention was planned; nothing is removed yet."""
+
+    def pruned(self, done: Pruning) -> None:
+        """Retention was applied, or was found to be halted."""
 
     def failed(self, target: str, error: HomelabError) -> None:
         """A run of this target failed."""

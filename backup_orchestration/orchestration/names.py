@@ -6,6 +6,7 @@ import dagster as dg
 
 CHECK = "restore_test"
 BACKUPS_JOB = "backups"
+PRUNE_JOB = "prune"
 ALL_ASSETS_JOB = "__ASSET_JOB"  # the one Dagster makes: it alone holds assets of different partitions
 TARGET_TAG = "homelab/target"
 

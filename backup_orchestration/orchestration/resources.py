@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from pydantic import PrivateAttr
 
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.progress import Progress
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
+from backup_orchestration.operations.prune import Pruning, prune
 from backup_orchestration.operations.restore_test import restore_test
 
 
@@ -44,6 +46,12 @@ class ProviderResource(dg.ConfigurableResource[Any]):
     ) -> Evidence:
         """See `operations.restore_test`."""
         return restore_test(self.homelab(), target, key, run_id, progress, listed=listed)
+
+    def prune(
+        self, target: str, progress: Progress, *, force: int | None, shown: Callable[[PrunePlan], None]
+    ) -> Pruning:
+        """See `operations.prune`."""
+        return prune(self.homelab(), target, progress, force=force, shown=shown)
 
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:

@@ -6,7 +6,7 @@ from functools import cache
 
 import dagster as dg
 
-from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.evidence import EvidenceStore, Ledger
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
@@ -16,6 +16,7 @@ from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
+from backup_orchestration.orchestration.pruning import prune_sensor
 from backup_orchestration.orchestration.stale_runs import fail_stale_runs
 
 Store = Callable[[], EvidenceStore]
@@ -26,7 +27,16 @@ _INTERVAL_SECONDS = 30
 def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefinition]:
     """All sensors of an installation. They live as long as the code server, so what they have read is remembered."""
     store = cache(lambda: homelab.evidence(remember=True))
-    return [_follow_up(homelab, targets, store), _alerts(homelab, targets, store), _dead_runs()]
+
+    def ledger_of(target: str) -> Ledger:
+        return store().ledger(target, homelab.policy(target).destination)
+
+    return [
+        _follow_up(homelab, targets, store),
+        _alerts(homelab, targets, store),
+        _dead_runs(),
+        prune_sensor(homelab, targets, ledger_of),
+    ]
 
 
 def _follow_up(homelab: Homelab, targets: Sequence[str], store: Store) -> dg.SensorDefinition:

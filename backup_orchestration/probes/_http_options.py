@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.core.frozen import Frozen, tuple_of
+from backup_orchestration.core.sources import AbsolutePath
 
 PLACEHOLDERS = ("root", "port", "lab", "socket", "database_port", "database_user", "database_programs")
 DATABASE = frozenset(PLACEHOLDERS[3:])

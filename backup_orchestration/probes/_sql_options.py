@@ -7,7 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from backup_orchestration.core.sources import Frozen, tuple_of
+from backup_orchestration.core.frozen import Frozen, tuple_of
 
 
 def _qualified(name: str) -> str:

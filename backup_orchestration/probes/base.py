@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from backup_orchestration.core import canary, manifest
 from backup_orchestration.core.errors import ProbeFailedError
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import Server
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.sources import Frozen
 from backup_orchestration.core.tools import Requirement
 
 

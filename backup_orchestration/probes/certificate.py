@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from pydantic import BeforeValidator
 
 from backup_orchestration.core.errors import ProbeFailedError
-from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.core.frozen import Frozen, tuple_of
+from backup_orchestration.core.sources import AbsolutePath
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
 _LONGEST_CHAIN = 8

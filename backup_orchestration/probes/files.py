@@ -18,8 +18,9 @@ from pydantic import BeforeValidator
 
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
+from backup_orchestration.core.frozen import Frozen, tuple_of
 from backup_orchestration.core.manifest import Entry, Header
-from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.core.sources import AbsolutePath
 from backup_orchestration.core.trees import below
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 

@@ -22,8 +22,8 @@ from typing import Any, ClassVar
 
 from backup_orchestration.core.application import Application, application, free_port
 from backup_orchestration.core.errors import ProbeFailedError, SecretError
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.core.redaction import REDACTOR
-from backup_orchestration.core.sources import Frozen
 from backup_orchestration.probes._http_options import DATABASE, Credentials, HttpOptions, Ready, Request, named_in
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from backup_orchestration.core.errors import PostgresError, ProbeFailedError, ToolMissingError
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import NEUTRAL, POSTGRES, Server, databases, server_of
-from backup_orchestration.core.sources import Frozen, PgDump, Postgres
+from backup_orchestration.core.sources import PgDump, Postgres
 from backup_orchestration.core.tools import Requirement
 from backup_orchestration.probes._census import Scope, census, matches, not_installed
 from backup_orchestration.probes._sql_options import Query, SqlOptions

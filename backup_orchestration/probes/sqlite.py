@@ -19,7 +19,8 @@ from pydantic import BeforeValidator, Field
 
 from backup_orchestration.core import manifest
 from backup_orchestration.core.errors import ProbeFailedError
-from backup_orchestration.core.sources import AbsolutePath, Frozen, tuple_of
+from backup_orchestration.core.frozen import Frozen, tuple_of
+from backup_orchestration.core.sources import AbsolutePath
 from backup_orchestration.core.sqlite_rows import count_rows, distrust
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 

@@ -44,11 +44,13 @@ _MEANINGS = {
     _WRONG_PASSWORD: "wrong password",
     130: "interrupted",
 }
+_TOLD_TO_STOP = re.compile(r"signal \w+ received, cleaning up")
 _STYLING = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")  # restic clears its line before it says why it ends
 # For what reads the configuration or snapshot files and no data. Each is one file, made and removed whole, so a lock
 # would guard nothing; it costs a fifth of a second (restic looks at it again), and writes to what is only looked at.
 _NO_LOCK = "--no-lock"
 _QUERY_SECONDS = 300.0
+_READERS_MINUTES = 10  # most restore tests have ended by then
 _TRANSFER_SECONDS = 24 * 3600.0
 _GRACE_SECONDS = 30.0  # restic takes its lock away on SIGTERM, and tries that for a minute on a store that fails
 
@@ -99,8 +101,8 @@ class ResticCli:
             raise ToolLiedError(f"restic init ended with exit code 0 and made no repository: {error}") from error
 
     def snapshots(self, *tags: str) -> list[dict[str, Any]]:
-        """What `snapshots --json` lists with all of these tags."""
-        done = self.look("snapshots", "--json", "--tag", ",".join(tags))
+        """What `snapshots --json` lists with all of these tags; without one, all."""
+        done = self.look("snapshots", "--json", *(("--tag", ",".join(tags)) if tags else ()))
         listed = _json(done.stdout, "snapshots")
         if not isinstance(listed, list):
             raise ToolLiedError("restic snapshots ended with exit code 0 and gave no list")
@@ -129,6 +131,12 @@ class ResticCli:
     ) -> tuple[Completed, Mapping[str, Any] | None]:
         """Run a restore; as `backup`."""
         return self._transfer("restore", arguments, on_status)
+
+    def maintain(self, *arguments: str) -> None:
+        """Run a call that wants the repository to itself, and insist on exit code 0; it waits a while for readers."""
+        done = self._run((f"--retry-lock={_READERS_MINUTES}m", *arguments), _TRANSFER_SECONDS)
+        if done.returncode != 0:
+            raise self.error(done)
 
     def look(self, *arguments: str) -> Completed:
         """As `query`, of a call that only reads: without a lock, so that it works on a full or read-only store."""
@@ -244,6 +252,11 @@ def last_message(done: Completed) -> str:
     # What prints a dump has said why before restic says that it could not store it.
     printed = [line.partition(": ")[2] for line in lines if line.startswith("subprocess ")]
     return REDACTOR.clean("; ".join(printed[:3] or lines[-3:])[:600]) if lines else f"exit code {done.returncode}"
+
+
+def is_interrupted(done: Completed) -> bool:
+    """Whether restic was told to stop. What it had begun then counts as errors, and the exit code may be 1."""
+    return _TOLD_TO_STOP.search(done.stderr) is not None
 
 
 def is_full(done: Completed) -> bool:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from backup_orchestration.core.destination import Destination
-from backup_orchestration.core.errors import NotCoveredError
+from backup_orchestration.core.errors import NotCoveredError, ToolLiedError
 from backup_orchestration.core.places import Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.secrets import Secrets
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
 from backup_orchestration.core.tools import Requirement
@@ -102,6 +103,40 @@ class RestoreReport:
     damaged: Sequence[str] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class PruneReport:
+    """What pruning did, as it was read back.
+
+    Attributes:
+        removed: the snapshots that are gone, newest first.
+        kept: those that the plan keeps and that are listed, newest first.
+        seconds: time it took.
+    """
+
+    removed: tuple[Snapshot, ...]
+    kept: tuple[Snapshot, ...]
+    seconds: float = 0.0
+
+
+def read_back_pruned(plan: PrunePlan, listed: Sequence[Snapshot]) -> PruneReport:
+    """Hold what a repository lists after pruning against the plan. What came meanwhile is no difference.
+
+    Raises:
+        ToolLiedError: a kept snapshot is gone, or a removed one is still there.
+    """
+    there = {item.snapshot_id for item in listed}
+    gone = [item.key for item in plan.kept if item.snapshot_id not in there]
+    if gone:
+        raise ToolLiedError(
+            f"{plan.target}: pruning took what it had to keep: {', '.join(gone)}",
+            remedy="look at the repository before anything else is done to it",
+        )
+    still = [item.key for item in plan.removed if item.snapshot_id in there]
+    if still:
+        raise ToolLiedError(f"{plan.target}: pruning reported success and left {', '.join(still)}")
+    return PruneReport(plan.removed, plan.kept)
+
+
 class Repository(ABC):
     """Snapshots of one target in one destination.
 
@@ -138,6 +173,27 @@ class Repository(ABC):
         Raises:
             RestoreFailedError: the snapshot could not be restored whole.
         """
+
+    @abstractmethod
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """Remove by their ids the snapshots that a plan removes, and all data that nothing needs any more.
+
+        What to keep is the plan's to decide. The caller holds the repository's lock, has made the plan of what is
+        listed now, and does not call this with a plan that is halted. Killed at any moment and called again with a
+        new plan, also one that removes nothing, it brings to an end what was begun.
+
+        Raises:
+            RepositoryError: the repository holds what the plan does not know and what removing would take along;
+                nothing was removed.
+            ToolLiedError: what is listed afterwards is not what the plan says, see `read_back_pruned`.
+        """
+
+    def unlisted(self) -> Sequence[str]:
+        """What lies in the repository as a snapshot does, and of which `snapshots` says nothing; lines for people.
+
+        While there is any, the listing was cut short, or somebody tampered, and nothing is pruned.
+        """
+        return ()
 
     @abstractmethod
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
@@ -187,4 +243,8 @@ class Provider(ABC):
 
     @abstractmethod
     def location(self, policy: BackupPolicy, destination: Destination) -> Place:
-        """Where that repository is or will be; used to refuse overlaps when settings are loaded."""
+        """Where that repository is or will be; used to refuse overlaps when settings are loaded.
+
+        Raises:
+            PolicyError: it cannot be kept in such a destination.
+        """

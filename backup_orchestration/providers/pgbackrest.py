@@ -15,7 +15,8 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -27,28 +28,33 @@ from backup_orchestration.core.errors import (
     NotCoveredError,
     RepositoryMissingError,
     RepositoryVanishedError,
-    RestoreFailedError,
     SettingsError,
     SourceError,
     ToolLiedError,
+    UnknownSnapshotError,
 )
 from backup_orchestration.core.places import Bucket, Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import PGDATA, TABLESPACES
 from backup_orchestration.core.progress import Progress, Update
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
 from backup_orchestration.core.sources import Postgres
 from backup_orchestration.providers import _cluster, _pgbackrest_config
 from backup_orchestration.providers._handing import directory_for, file_for, let_pass
 from backup_orchestration.providers._pgbackrest_cli import PGBACKREST, PgBackRestCli
+from backup_orchestration.providers._pgbackrest_prune import remove_sets, unlisted
 from backup_orchestration.providers._pgbackrest_restore import archive_of, fetch_wal, restore_set
+from backup_orchestration.providers._pgbackrest_sets import is_own, moment, snapshot_of
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
+    PruneReport,
     Repository,
     RestoreReport,
     RestoreSpec,
     Surroundings,
+    read_back_pruned,
 )
 from backup_orchestration.providers.capture import require_space
 from backup_orchestration.stores.open import open_store
@@ -130,7 +136,7 @@ class PgBackRestRepository(Repository):
         """See `Repository`. Sets with damaged pages, and sets that others took, are not listed."""
         with self._cli() as cli:
             sets = cli.info()["backup"]
-        own = (self._snapshot(item) for item in sets if self._is_own(item) and not item.get("error"))
+        own = (self._snapshot(item) for item in sets if is_own(item, self._policy.target) and not item.get("error"))
         return sorted(own, key=lambda item: (item.taken_at, item.snapshot_id))
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
@@ -154,6 +160,18 @@ class PgBackRestRepository(Repository):
         if into.witnessed:  # pgBackRest holds every file of a set against its checksum while it restores
             read += int(held["info"]["repository"].get("size", 0))
         return RestoreReport(root, files, size, time.monotonic() - started, read)
+
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """See `Repository`. WAL from before the oldest full set goes too."""
+        started = time.monotonic()
+        with self._cli() as cli:
+            remove_sets(cli, plan, progress)
+        return replace(read_back_pruned(plan, self.snapshots()), seconds=time.monotonic() - started)
+
+    def unlisted(self) -> Sequence[str]:
+        """See `Repository`."""
+        with self._cli() as cli:
+            return unlisted(cli)
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
@@ -257,15 +275,15 @@ class PgBackRestRepository(Repository):
         at = max((index for index, item in enumerate(sets) if item["type"] == "full"), default=None)
         if at is None or any(item.get("error") for item in sets[at:]):
             return "full"
-        age = self._around.now() - _moment(sets[at]["timestamp"]["start"])
+        age = self._around.now() - moment(sets[at]["timestamp"]["start"])
         return "full" if age >= self._source.full_every else self._source.backup
 
-    def _is_own(self, item: Mapping[str, Any]) -> bool:
-        marks = item.get("annotation") or {}
-        return marks.get("target") == self._policy.target and {"run_id", "repository"} <= set(marks)
-
     def _read_back(self, stanza: Mapping[str, Any], run_id: str, kind: str, flushed: int) -> Snapshot:
-        found = [item for item in stanza["backup"] if self._is_own(item) and item["annotation"]["run_id"] == run_id]
+        found = [
+            item
+            for item in stanza["backup"]
+            if is_own(item, self._policy.target) and item["annotation"]["run_id"] == run_id
+        ]
         if len(found) != 1:
             raise ToolLiedError(f"pgbackrest lists {len(found)} backups of run {run_id}; it should be one")
         (item,) = found
@@ -293,39 +311,15 @@ class PgBackRestRepository(Repository):
             if item["label"] == snapshot.snapshot_id:
                 names = {entry["database"]["id"]: entry["id"] for entry in stanza["archive"]}
                 return {**item, "archive-id": names.get(item["database"]["id"], "")}
-        raise RestoreFailedError(f"{snapshot.key} is not in {self.location}")
+        raise UnknownSnapshotError(f"{snapshot.key} is no longer in {self.location}", remedy="choose another one")
 
     def _snapshot(self, item: Mapping[str, Any]) -> Snapshot:
-        try:
-            lsn = item["lsn"]
-            return Snapshot(
-                target=self._policy.target,
-                provider=PgBackRest.name,
-                repository=self.location,
-                repository_id=item["annotation"]["repository"],
-                snapshot_id=item["label"],
-                taken_at=_moment(item["timestamp"]["start"]),
-                size_bytes=int(item["info"]["size"]),
-                counts={
-                    "wal_bytes": _cluster.position(lsn["stop"]) - _cluster.position(lsn["start"]),
-                    "repository_bytes": int(item["info"]["repository"]["delta"]),
-                },
-                paths=(str(self._source.data),),
-                run_id=item["annotation"]["run_id"],
-                finished_at=_moment(item["timestamp"]["stop"]),
-                description=self._policy.description,
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ToolLiedError(f"pgbackrest lists a backup that cannot be read: {error!r}") from error
+        return snapshot_of(item, self._policy, self._source.data, self.location)
 
 
 def _ended(snapshot: Snapshot) -> datetime:
     """When a set had surely ended."""
     return (snapshot.finished_at or snapshot.taken_at) + _SECOND
-
-
-def _moment(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _teller(progress: Progress, stage: str) -> Callable[[float], None]:

@@ -32,16 +32,26 @@ from backup_orchestration.core.places import Directory, Place
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.private_files import private_directory
 from backup_orchestration.core.progress import Progress, Update, silent
-from backup_orchestration.core.secrets import SecretRef
+from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.sources import Dump, PgDump
-from backup_orchestration.providers._restic_cli import INCOMPLETE, RESTIC, ResticCli, is_full, last_message
+from backup_orchestration.providers._restic_cli import (
+    INCOMPLETE,
+    RESTIC,
+    ResticCli,
+    is_full,
+    is_interrupted,
+    last_message,
+)
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
+from backup_orchestration.providers._restic_prune import prune, unlisted
 from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
+from backup_orchestration.providers.access import access_commands, secret_file
 from backup_orchestration.providers.base import (
     BackupSpec,
     Provider,
+    PruneReport,
     Repository,
     RestoreReport,
     RestoreSpec,
@@ -133,32 +143,26 @@ class ResticRepository(Repository):
                 raise reason
         return _report(into.directory, summary, time.monotonic() - started, seen.bytes_read)
 
+    def prune(self, plan: PrunePlan, progress: Progress) -> PruneReport:
+        """See `Repository`."""
+        with self._cli(progress) as cli:
+            return prune(cli, self._repository_files(), plan, progress, self.snapshots)
+
+    def unlisted(self) -> Sequence[str]:
+        """See `Repository`."""
+        with self._cli() as cli:
+            return unlisted(cli, self._repository_files())
+
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
-        password = self._secret_file(self._destination.password, self._what())
+        secrets = self._around.secrets
+        password = secret_file(secrets, self._destination.password, self._what())
         return (
             f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
             f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
-            *self._access_commands(),
+            *access_commands(self._place, secrets, "RESTIC_CACERT"),
             f"restic restore {snapshot.snapshot_id} --target ./restored --verify",
         )
-
-    def _access_commands(self) -> Iterator[str]:
-        """By which a person opens a bucket; no secret stands in them."""
-        place = self._place
-        if isinstance(place, Directory):
-            return
-        for variable, field in (("AWS_ACCESS_KEY_ID", "access_key"), ("AWS_SECRET_ACCESS_KEY", "secret_key")):
-            file = self._secret_file(getattr(place, field), f"{place.name}.{field}")
-            yield f'export {variable}="$(cat {shlex.quote(file)})"'
-        yield f"export AWS_DEFAULT_REGION={shlex.quote(place.region)}"
-        if place.ca:
-            yield f"export RESTIC_CACERT={shlex.quote(str(place.ca))}"
-
-    def _secret_file(self, ref: SecretRef, what: str) -> str:
-        """Where a person finds a secret."""
-        own = self._around.secrets.path(ref)
-        return str(own) if own else f"<a file with the secret of {what}>"
 
     @contextmanager
     def _cli(self, progress: Progress = silent, through: Witness | None = None) -> Iterator[ResticCli]:
@@ -290,12 +294,11 @@ class ResticRepository(Repository):
     def _restore(self, cli: ResticCli, snapshot: Snapshot, directory: Path, progress: Progress) -> Mapping[str, Any]:
         arguments = [snapshot.snapshot_id, "--target", str(directory)]
         done, summary = cli.restore(arguments, _teller(progress, "restore"))
-        if done.returncode in (0, 1):
-            if is_full(done):
-                raise full_disk(directory)
-            if done.returncode == 1:
-                raise RestoreFailedError(f"restic could not restore {snapshot.key}: {last_message(done)}")
-        else:
+        if done.returncode in (0, 1) and is_full(done):
+            raise full_disk(directory)
+        if done.returncode == 1 and not is_interrupted(done):
+            raise RestoreFailedError(f"restic could not restore {snapshot.key}: {last_message(done)}")
+        if done.returncode != 0:
             raise cli.error(done)
         if summary is None or not summary.get("files_restored"):
             raise RestoreFailedError(f"restic restore of {snapshot.key} ended with exit code 0 and restored nothing")

@@ -9,8 +9,10 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -18,6 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from backup_orchestration.core.errors import SpaceError, StoreError
 from backup_orchestration.core.places import Bucket, answer_seconds
@@ -28,7 +31,97 @@ Result = TypeVar("Result")
 _CONNECT_SECONDS = 10
 _ATTEMPTS = 3
 _IN_MEMORY_BYTES = 32 << 20
-_MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchBucket")
+_MISSING = ("NoSuchKey", "404", "NotFound", "NoSuchBucket", "PreconditionFailed", "412")
+# Of one client, which many threads may use at once.
+_CONNECTIONS = 32
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One object of a listing.
+
+    Attributes:
+        etag: without its quotes.
+        modified: when it was last written, UTC.
+    """
+
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A place in a bucket, and the client that reaches it."""
+
+    place: Bucket
+    client: Any
+
+    def key(self, name: str) -> str:
+        """The key of a name below the place's prefix."""
+        return f"{self.place.prefix}/{name}" if self.place.prefix else name
+
+    def listed(self, start: str) -> Iterator[Listed]:
+        """Every object whose key begins so, to the last page.
+
+        Raises:
+            KeyError: there is no such bucket.
+            StoreError: the store refuses, does not answer, or ends the listing without saying how it goes on.
+        """
+        for page in self.pages(start, ""):
+            for item in page.get("Contents", ()):  # the last page may have none
+                yield Listed(item["Key"], int(item["Size"]), item.get("ETag", "").strip('"'), item["LastModified"])
+
+    def pages(self, start: str, delimiter: str) -> Iterator[Mapping[str, Any]]:
+        """The pages of a listing, see `listed`."""
+        arguments: dict[str, Any] = {"Bucket": self.place.bucket, "Prefix": start, "Delimiter": delimiter}
+        while True:
+            page = self.ask(lambda: self.client.list_objects_v2(**arguments), start)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = page.get("NextContinuationToken")
+            if not token or token == arguments.get("ContinuationToken"):
+                raise StoreError(
+                    f"{self.place}: the store's listing ends in the middle", remedy="see what the store's own log says"
+                )
+            arguments["ContinuationToken"] = token
+
+    def ask(self, call: Callable[[], Result], name: str) -> Result:
+        """The store's answer.
+
+        Raises:
+            KeyError: what is asked for is not there, or not with the ETag that it was asked for with.
+            StoreError: the store refuses or does not answer.
+        """
+        try:
+            return call()
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in _MISSING:
+                raise KeyError(name) from error
+            ours = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
+            raise StoreError(
+                f"{self.place}: the store answers {code or 'with an error'}",
+                remedy="see the keys and their rights" if ours else "see what the store's own log says",
+            ) from None
+        except (BotoCoreError, HTTPError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # not the store's: what is fetched is kept
+                raise SpaceError(f"{tempfile.gettempdir()} is full", remedy="free room there, or set TMPDIR") from None
+            raise StoreError(
+                f"{self.place}: the store cannot be used: {type(error).__name__}: {error}",
+                remedy="see whether its endpoint answers",
+            ) from None
+
+
+def reach(place: Bucket, secrets: Secrets) -> Reached:
+    """Open a bucket; nothing is asked of its endpoint yet.
+
+    Raises:
+        SecretError: a key is missing.
+    """
+    return Reached(place, s3_client(place, secrets))
 
 
 class BucketObjects:
@@ -36,7 +129,8 @@ class BucketObjects:
 
     def __init__(self, place: Bucket, secrets: Secrets) -> None:
         self._place = place
-        self._client = s3_client(place, secrets)
+        self._reached = reach(place, secrets)
+        self._client = self._reached.client
 
     def names(self, prefix: str) -> Sequence[str]:
         """See `Objects`."""
@@ -56,7 +150,7 @@ class BucketObjects:
                 body = self._client.get_object(Bucket=self._place.bucket, Key=self._key(name))["Body"]
                 shutil.copyfileobj(body, file)
 
-            self._ask(fetch, name)
+            self._reached.ask(fetch, name)
             file.seek(0)
             yield file  # type: ignore[misc]
 
@@ -67,51 +161,29 @@ class BucketObjects:
 
     def write(self, name: str, data: bytes) -> None:
         """See `Objects`."""
+
+        def put() -> None:
+            self._client.put_object(Bucket=self._place.bucket, Key=self._key(name), Body=data)
+
         try:
-            self._ask(lambda: self._client.put_object(Bucket=self._place.bucket, Key=self._key(name), Body=data), name)
+            self._reached.ask(put, name)
         except KeyError:
             raise StoreError(f"{self._place}: there is no such bucket", remedy="make the bucket first") from None
 
     def delete(self, name: str) -> None:
         """See `Objects`."""
-        self._ask(lambda: self._client.delete_object(Bucket=self._place.bucket, Key=self._key(name)), name)
+        self._reached.ask(lambda: self._client.delete_object(Bucket=self._place.bucket, Key=self._key(name)), name)
 
     def _key(self, name: str) -> str:
-        return f"{self._place.prefix}/{name}".lstrip("/")
+        return self._reached.key(name)
 
     def _listed(self, prefix: str, delimiter: str) -> Iterator[tuple[str, int]]:
-        start = self._key(f"{prefix}/")
         cut = len(self._key(""))
-        arguments: dict[str, Any] = {"Bucket": self._place.bucket, "Prefix": start, "Delimiter": delimiter}
-        while True:
-            try:
-                page = self._ask(lambda: self._client.list_objects_v2(**arguments), prefix)
-            except KeyError:
-                return  # no bucket yet: nothing is in it
-            yield from ((item["Key"][cut:], int(item["Size"])) for item in page.get("Contents", ()))
-            if not page.get("IsTruncated"):
-                return
-            arguments["ContinuationToken"] = page["NextContinuationToken"]
-
-    def _ask(self, call: Callable[[], Result], name: str) -> Result:
         try:
-            return call()
-        except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in _MISSING:
-                raise KeyError(name) from error
-            ours = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500
-            raise StoreError(
-                f"{self._place}: the store answers {code or 'with an error'}",
-                remedy="see the keys and their rights" if ours else "see what the store's own log says",
-            ) from None
-        except (BotoCoreError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # not the store's: what is fetched is kept
-                raise SpaceError(f"{tempfile.gettempdir()} is full", remedy="free room there, or set TMPDIR") from None
-            raise StoreError(
-                f"{self._place}: the store cannot be used: {type(error).__name__}: {error}",
-                remedy="see whether its endpoint answers",
-            ) from None
+            for page in self._reached.pages(self._key(f"{prefix}/").lstrip("/"), delimiter):
+                yield from ((item["Key"][cut:], int(item["Size"])) for item in page.get("Contents", ()))
+        except KeyError:
+            return  # no bucket yet: nothing is in it
 
 
 def s3_client(place: Bucket, secrets: Secrets) -> Any:
@@ -139,6 +211,7 @@ def _client(endpoint: str, region: str, ca: Path | None, key: str, secret: str, 
         config=Config(
             connect_timeout=min(_CONNECT_SECONDS, answer),
             read_timeout=answer,
+            max_pool_connections=_CONNECTIONS,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
             # Servers that are not AWS often know no trailing checksums.
             request_checksum_calculation="when_required",

@@ -31,9 +31,9 @@ WRONG = {
     "unknown snapshot": ["backup", "restore-test", "--target", "app/files", "--snapshot", "20200101T000000Z-deadbeef"],
 }
 NOT_BUILT = [
-    *(["backup", verb] for verb in ("restore", "prune", "reconcile", "kit", "runbook", "report")),
+    *(["backup", verb] for verb in ("restore", "reconcile", "kit", "runbook", "report")),
     ["backup", "restore", "--target", "app/files", "--into", "/somewhere"],
-    ["backup", "prune", "--all", "--dry-run"],
+    ["backup", "reconcile", "--all", "--dry-run"],
 ]
 NEED_SETTINGS = [
     ["backup", "run", "--all"],

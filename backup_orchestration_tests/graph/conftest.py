@@ -23,13 +23,16 @@ class Heard(Listener):
     """Writes down what it hears."""
 
     def __init__(self):
-        self.snapshots, self.evidence, self.errors = [], [], []
+        self.snapshots, self.evidence, self.errors, self.prunings = [], [], [], []
 
     def took(self, snapshot):
         self.snapshots.append(snapshot)
 
     def tested(self, evidence):
         self.evidence.append(evidence)
+
+    def pruned(self, done):
+        self.prunings.append(done)
 
     def failed(self, target, error):
         self.errors.append(error)
@@ -55,6 +58,10 @@ class Graph:
         self.heard = Heard()
         wanted = key or self.site.homelab.repository(target).latest().key
         return execute.run_restore_test(self.site.homelab, self.instance, target, wanted, self.heard)
+
+    def prune(self, target="app/files", force=None):
+        self.heard = Heard()
+        return execute.run_prune(self.site.homelab, self.instance, target, self.heard, force=force)
 
     def materialization(self, key):
         return self.instance.get_latest_materialization_event(key)

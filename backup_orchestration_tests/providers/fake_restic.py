@@ -111,6 +111,10 @@ def do_forget(arguments):
     return "", 0
 
 
+def do_prune(arguments):
+    return "", 0
+
+
 def do_restore(arguments):
     """Restores nothing and says so truthfully; what a test wants beyond that it says in the table."""
     return json.dumps({"message_type": "summary"}) + "\n", 0

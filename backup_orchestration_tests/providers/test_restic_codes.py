@@ -192,6 +192,15 @@ def test_a_full_disk_is_no_evidence_against_the_snapshot(site, fake):
     assert records(site) == ()
 
 
+def test_a_restic_that_was_told_to_stop_is_no_evidence_against_the_snapshot(site, fake):
+    fake.seed(site, fake.snapshot(site))
+    errors = json.dumps({"message_type": "exit_error", "code": 1, "message": "Fatal: There were 3 errors"})
+    fake.answer(restore=[failing(1, f"\x1b[2Ksignal terminated received, cleaning up\n{errors}")])
+    with pytest.raises(CommandFailedError, match="There were 3 errors"):
+        site.restore_test()
+    assert records(site) == ()
+
+
 def test_a_killed_restic_is_an_error(site, fake):
     fake.seed(site, fake.snapshot(site))
     fake.answer(backup=[{"signal": signal.SIGKILL}], restore=[{"signal": signal.SIGKILL}])

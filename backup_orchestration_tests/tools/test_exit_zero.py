@@ -12,6 +12,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic")]
 COMMANDS = {
     "run": ("backup", "run", "--all"),
     "restore-test": ("backup", "restore-test", "--all"),
+    "prune": ("backup", "prune", "--all"),
     "list": ("backup", "list", "--json"),
     "status": ("backup", "status", "--json"),
 }

@@ -10,8 +10,8 @@ import pytest
 from backup_orchestration.core.errors import (
     RepositoryMissingError,
     RepositoryVanishedError,
-    RestoreFailedError,
     SourceError,
+    UnknownSnapshotError,
     WrongPasswordError,
 )
 from backup_orchestration.providers import _cluster
@@ -66,7 +66,7 @@ def test_a_vanished_repository_is_not_made_anew_but_by_a_word(pg_copy):
     assert not site.files.exists()
     made_anew = site.backup(create=True)
     assert made_anew.repository_id != full.repository_id
-    with pytest.raises(RestoreFailedError, match="is not in"):
+    with pytest.raises(UnknownSnapshotError, match="is no longer in"):
         site.restore(full)
 
 

@@ -59,6 +59,11 @@ def one(fields: str) -> str:
     return f'BackupPolicy(target="app/files", {fields})'
 
 
+def bucket(key: str) -> str:
+    keys = f'access_key=SecretRef(file=HERE / "{key}"), secret_key=SecretRef(file=HERE / "secrets/password")'
+    return one(f'provider="minio-mirror", source=Bucket(endpoint="https://x", bucket="abc", {keys})')
+
+
 TABLE = [
     # The settings file itself.
     settings("unknown-field", "retentions", "remove retentions", contributors=f"retentions = 3\n{CONTRIBUTORS}"),
@@ -250,6 +255,8 @@ TABLE = [
     policy(
         "unknown-field-in-a-policy", "BackupPolicy: schedule", "remove schedule", one(f'{FILES}, schedule="0 2 * * *"')
     ),
+    policy("secret-of-a-source-missing", "source.access_key", "put the secret into", bucket("secrets/none")),
+    policy("mirror-in-a-directory", "app/files: destination", "starts with s3://", bucket("secrets/password")),
     policy("relative-source", "Files: path", "correct path", one('source=Files(path="data")')),
     policy(
         "exclusion-swallows-the-root",
@@ -298,11 +305,16 @@ TABLE = [
         arrange=lambda root: (root / "linked").symlink_to("data/sub"),
     ),
     policy("unknown-destination", "destinations.far", "choose one of: default", one(f'{FILES}, destination="far"')),
-    policy("unknown-provider", "provider", "choose one of: pgbackrest, restic", one(f'{FILES}, provider="rustic"')),
+    policy(
+        "unknown-provider",
+        "provider",
+        "choose one of: minio-mirror, pgbackrest, restic",
+        one(f'{FILES}, provider="rustic"'),
+    ),
     policy(
         "unknown-probe",
         "restore_test.probes.smell",
-        "choose one of: amcheck, certificate, checksums, documents, files, git, http, sql, sqlite",
+        "choose one of: amcheck, certificate, checksums, documents, files, git, http, objects, sql, sqlite",
         one(f'{FILES}, restore_test=RestoreTest(probes=["smell"])'),
     ),
     policy(

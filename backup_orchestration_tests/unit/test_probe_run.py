@@ -9,7 +9,7 @@ from backup_orchestration.core.errors import LabError, SecretError, ToolMissingE
 
 PROBES = """\
 from backup_orchestration.core import errors
-from backup_orchestration.core.sources import Frozen
+from backup_orchestration.core.frozen import Frozen
 from backup_orchestration.probes.base import Finding, ProbeKind
 
 class Options(Frozen):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
 from pydantic import ValidationError
 
-from backup_orchestration.core.sources import Dump, Files, Sqlite
+from backup_orchestration.core.secrets import SecretRef
+from backup_orchestration.core.sources import Bucket, Dump, Files, Sqlite
 
 
 @pytest.mark.parametrize("kind", [Files, Sqlite])
@@ -75,3 +77,45 @@ def test_names_match_at_any_depth_and_paths_exactly(pattern, path, excluded):
 def test_a_dump_that_could_not_be_run_or_stored_is_refused(fields):
     with pytest.raises(ValidationError):
         Dump(**fields)
+
+
+BUCKET = {
+    "endpoint": "https://store.example:9000",
+    "bucket": "registry",
+    "access_key": SecretRef(name="access"),
+    "secret_key": SecretRef(name="secret"),
+}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"endpoint": "https://user:word@store.example"},
+        {"endpoint": "store.example"},
+        {"bucket": "No"},
+        {"bucket": "registry/blobs"},
+        {"access_key": "the key itself"},
+        {"ca": "ca.pem"},
+        {"least_share": 1.5},
+    ],
+)
+def test_a_bucket_that_could_not_be_read_is_refused(fields):
+    with pytest.raises(ValidationError):
+        Bucket(**{**BUCKET, **fields})
+
+
+@pytest.mark.parametrize(
+    ("prefix", "place", "held"),
+    [
+        ("", "backups", True),
+        ("", "", True),
+        ("back", "backups", True),
+        ("backups/lab/x", "backups/lab", True),
+        ("uploads/", "backups", False),
+        ("backups2/", "backups", False),
+    ],
+)
+def test_a_bucket_knows_what_lies_in_it(prefix, place, held):
+    source = Bucket(**BUCKET, prefix=prefix)
+    assert source.holds(replace(source.place("x"), prefix=place)) is held
+    assert not source.holds(replace(source.place("x"), prefix=place, bucket="another"))

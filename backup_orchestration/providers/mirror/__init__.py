@@ -1,0 +1,1 @@
+"""Buckets, mirrored object by object into another bucket."""
