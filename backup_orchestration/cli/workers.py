@@ -17,8 +17,8 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
-from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.errors import HomelabError, ToolError
+from backup_orchestration.core.lifeline import die_with_parent
 from backup_orchestration.core.redaction import harmless
 
 # `tell(kind, payload)` sends to the parent.
