@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo ui test test-root test-slow lint bench clean force
+.PHONY: help setup install demo ui test test-root test-slow test-servers servers lint bench clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -54,6 +54,12 @@ test-root: setup ## Run, as root, the few tests that mean something only there
 
 test-slow: setup ## Run what takes long: kill matrices and the like. SLOW_SAMPLE=N runs N cases of each
 	$(BIN)/pytest -n 2 --dist loadgroup backup_orchestration_tests/slow
+
+test-servers: setup servers ## Run the tests that need real S3 servers: MinIO, versitygw, moto and rclone
+	$(BIN)/pytest -n 2 --dist loadgroup backup_orchestration_tests/servers
+
+servers: ## Build MinIO, mc and versitygw once, some minutes, into HOMELAB_TEST_SERVERS or the user's cache
+	"$(PYTHON)" scripts/build_servers.py
 
 lint: setup ## Check style, types, imports and the shape of the code
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from running import Brake, Started, family, parent, patience, tool, wait_until
 
-TOOL_VERB = {"run": "backup", "restore-test": "restore"}
+TOOL_VERB = {"run": "backup", "restore-test": "restore", "restore": "restore"}
 MEGABYTE = 1 << 20
 NEXT_SECONDS = 10
 
@@ -77,11 +77,13 @@ def begin(site, *arguments, **more):
 
 
 def transferred(site, verb):
-    """Whether the first byte has gone over: into the repository, or into the lab."""
-    places = (
-        site.root.glob("backups/restic-app-files/data/*/*") if verb == "run" else site.root.glob(".homelab/labs/**/*")
-    )
-    return sum(_blocks(path) for path in places)
+    """Whether the first byte has gone over: into the repository, into the lab, or beside the place."""
+    places = {
+        "run": "backups/restic-app-files/data/*/*",
+        "restore-test": ".homelab/labs/**/*",
+        "restore": "there.partial-*/data/**/*",
+    }
+    return sum(_blocks(path) for path in site.root.glob(places[verb]))
 
 
 def _blocks(path):
@@ -200,3 +202,28 @@ def next_one_works(site, verb, before, others=0):
     states, slots = runs(site)
     assert states[0] == "SUCCESS" and set(states[1:2]) <= ({"SUCCESS"} if others else {"FAILURE", "CANCELED"}), states
     assert slots == 0
+
+
+def kill_restore_and_look(site, who, number, delay):
+    """Kill somebody in the midst of a restore to `there`, look at what is left, and do the same again."""
+    key = site.homelab.repository("app/files").latest().key
+    wanted = ("restore", "--target", "app/files", "--snapshot", key, "--to", str(site.root / "there"))
+    command = begin(site, *wanted)
+    with in_flight(site, "restore", delay) as pid:
+        os.kill(victim_of(command, pid, who), number)
+        code = command.end()
+    assert code == (-number if (who, number) == ("command", signal.SIGKILL) else 1), command.said()
+    gone(site)
+    assert not (site.root / "there").exists()
+    partial = sorted(path.name for path in site.root.glob("there.partial-*"))
+    assert not partial or (who, number) == ("worker", signal.SIGKILL), partial
+    planned = site.cli("backup", *wanted, "--plan")
+    assert [name for name in partial if name not in planned.stdout] == []
+    again = begin(site, *wanted)
+    assert again.end() == 0, again.said()
+    assert sorted(path.name for path in site.root.glob("there*")) == ["there"]
+    assert not left(site)
+    source, *_ = site.homelab.policy("app/files").source.paths
+    for path in source.iterdir():
+        assert (site.root / "there" / str(path)[1:]).read_bytes() == path.read_bytes()
+    return f"exit code {code}", "a directory beside the place" if partial else "nothing"

@@ -14,7 +14,6 @@ from backup_orchestration.core.errors import HomelabError, NotBuiltYetError, Usa
 from backup_orchestration.core.redaction import REDACTOR
 
 _LATER = {
-    "restore": "restores a snapshot for real",
     "reconcile": "holds partitions and evidence against the repositories",
     "kit": "writes what is needed to restore without this machine",
     "runbook": "writes the restore steps with plain tools",
@@ -113,6 +112,37 @@ def prune(targets: tuple[str, ...], everything: bool, only_plan: bool, force: in
     sys.exit(show_or_apply(targets, everything=everything, only_plan=only_plan, force=force, as_json=as_json))
 
 
+@backup.command()
+@click.option("--target", required=True, help="A target, as `service/name`.")
+@click.option("--snapshot", metavar="KEY", help="A snapshot key of `list`; needed for one that is not verified.")
+@click.option("--latest-verified", is_flag=True, help="The newest verified snapshot; this is the default.")
+@click.option("--at", metavar="TIME", callback=_moment, help="A moment after a snapshot; as for `restore-test`.")
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="New or empty; default: one below "
+              "`home`.")  # fmt: skip
+@click.option("--plan", "only_plan", is_flag=True, help="Only show what would happen.")
+@click.option("--in-place", is_flag=True, help="Not built yet: over the source.")
+@json_option
+def restore(
+    target: str,
+    snapshot: str | None,
+    latest_verified: bool,
+    at: datetime | None,
+    to: Path | None,
+    only_plan: bool,
+    in_place: bool,
+    as_json: bool,
+) -> None:
+    """Restore a snapshot into a new or empty directory and probe a copy of it; shows the plan first."""
+    if in_place:
+        raise NotBuiltYetError("`homelab backup restore --in-place` is not built yet", remedy="restore to a directory")
+    if sum((snapshot is not None, latest_verified, at is not None)) > 1:
+        raise UsageError("--snapshot, --latest-verified and --at exclude each other", remedy="leave all but one away")
+    from backup_orchestration.cli.restore import show_or_restore
+    from backup_orchestration.operations.restore_plan import Wanted
+
+    sys.exit(show_or_restore(target, Wanted(snapshot, at, to), only_plan=only_plan, as_json=as_json))
+
+
 @backup.command("list")
 @target_option
 @json_option
@@ -126,8 +156,13 @@ def list_(targets: tuple[str, ...], as_json: bool) -> None:
 @backup.command()
 @target_option
 @json_option
-def status(targets: tuple[str, ...], as_json: bool) -> None:
+@click.option("--applications", is_flag=True, help="Of applications, whose targets come after one another.")
+def status(targets: tuple[str, ...], as_json: bool, applications: bool) -> None:
     """Show whether each target is protected; exit code 1 unless all are fresh."""
+    if applications:
+        from backup_orchestration.cli.applications import show_applications
+
+        sys.exit(show_applications(targets, as_json=as_json))
     from backup_orchestration.cli.views import show_status
 
     sys.exit(show_status(targets, as_json=as_json))

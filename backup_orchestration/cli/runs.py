@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +30,7 @@ def run_backups(targets: Sequence[str], *, everything: bool, wish: Wish) -> int:
     """Back up the chosen targets; returns the exit code."""
     homelab = load()
     names = chosen(homelab, targets, everything=everything)
-    return run_tasks(homelab, names, lambda: worker_tasks().backups(homelab, wish), _show)
+    return run_tasks(homelab, names, lambda: worker_tasks().backups(homelab, wish), _show, after=homelab.after)
 
 
 def run_restore_tests(
@@ -58,6 +58,7 @@ def run_tasks(
     open_task: Callable[[], Iterator[Task]],
     show: Callable[[Bars, str, object], None],
     *,
+    after: Mapping[str, str | None] | None = None,
     as_json: bool = False,
 ) -> int:
     """Run a task for each target in workers, with bars; returns the exit code.
@@ -67,6 +68,7 @@ def run_tasks(
         names: full names of the targets.
         open_task: see `run_in_workers`.
         show: shows what a task tells besides progress and errors.
+        after: see `run_in_workers`.
         as_json: the results are printed afterwards; see `bars`.
     """
     prepare(homelab)
@@ -80,7 +82,7 @@ def run_tasks(
                 failed.add(target)
 
         try:
-            run_in_workers(names, open_task, hear)
+            run_in_workers(names, open_task, hear, after=after)
         except KeyboardInterrupt:
             complain("interrupted: what was running was stopped and does not count")
             return 1
@@ -126,8 +128,8 @@ def _show_any(shown: Bars, target: str, payload: object, show: Callable[[Bars, s
 
 def _show(shown: Bars, target: str, payload: object) -> None:
     if isinstance(payload, Snapshot):
-        files = f"{payload.counts['files']:,} files, " if "files" in payload.counts else ""
-        shown.line(f"{target}: snapshot {payload.key}: {files}{payload.size_bytes:,} bytes")
+        counted = [f"{payload.counts[what]:,} {what}, " for what in ("files", "objects") if what in payload.counts]
+        shown.line(f"{target}: snapshot {payload.key}: {''.join(counted)}{payload.size_bytes:,} bytes")
     elif isinstance(payload, Evidence):
         at = f" at {rfc3339(payload.at)}" if payload.at else ""
         shown.line(f"{target}: {payload.snapshot_key}{at}: {_verdict(payload)}")

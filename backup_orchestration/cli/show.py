@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -45,6 +46,12 @@ def say_table(rows: Sequence[Mapping[str, str]]) -> None:
     widths = {key: max(len(key), *(len(row[key]) for row in cleaned)) for key in cleaned[0]}
     for row in [{key: key.upper().replace("_", " ") for key in widths}, *cleaned]:
         click.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+
+
+def age(span: timedelta) -> str:
+    """Hours, or days from two on."""
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:.1f} d" if hours >= 48 else f"{hours:.1f} h"
 
 
 class Bars:

@@ -17,6 +17,8 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.prune import Pruning
+from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance
 from backup_orchestration.orchestration.listener import Listener
@@ -50,6 +52,10 @@ class Forwarding(Listener):
     def pruned(self, done: Pruning) -> None:
         """See `Listener`."""
         self._tell("pruned", done)
+
+    def restored(self, done: Restoration) -> None:
+        """See `Listener`."""
+        self._tell("restored", done)
 
     def failed(self, target: str, error: HomelabError) -> None:
         """See `Listener`."""
@@ -106,6 +112,17 @@ def prunings(homelab: Homelab, force: int | None) -> Iterator[Task]:
 
         def task(target: str, tell: Tell) -> None:
             if not execute.run_prune(homelab, instance, target, Forwarding(tell), force=force):
+                tell("failed", None)
+
+        yield task
+
+
+def restores(homelab: Homelab, plan: RestorePlan) -> Iterator[Task]:
+    """Carry out one plan."""
+    with instance_for_runs(homelab) as instance:
+
+        def task(_target: str, tell: Tell) -> None:
+            if not execute.run_restore(homelab, instance, plan, Forwarding(tell)):
                 tell("failed", None)
 
         yield task

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+from backup_orchestration.cli.applications import show_block
 from backup_orchestration.cli.select import chosen_or_all
-from backup_orchestration.cli.show import complain, say, say_json, say_table
+from backup_orchestration.cli.show import age, complain, say, say_json, say_table
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.secrets import describe
 from backup_orchestration.core.snapshot import Snapshot, rfc3339
@@ -50,6 +51,7 @@ def show_status(targets: Sequence[str], *, as_json: bool) -> int:
         for item in found:
             if item.reason:
                 say(f"{item.target}: {item.reason}")
+        show_block(homelab, found)
     return 0 if all(item.protection is Protection.FRESH for item in found) else 1
 
 
@@ -131,7 +133,7 @@ def _status_line(item: TargetStatus, failed: datetime | None, now: datetime) -> 
         "target": item.target,
         "protection": item.protection.value,
         "recovery_point": rfc3339(point.taken_at) or "" if point else "-",
-        "age": _age(now - point.taken_at) if point else "-",
+        "age": age(now - point.taken_at) if point else "-",
         "last_backup": f"{backup['outcome']} {backup['at']}" if backup else "-",
         "last_restore_test": f"{test['outcome']} {test['at']}" if test else "-",
     }
@@ -165,8 +167,9 @@ def _policy_row(homelab: Homelab, target: str) -> dict[str, Any]:
         "destination": policy.destination,
         "repository": homelab.repository(target).location,
         "cron": policy.cron,
+        "after": policy.after,
         "timezone": policy.timezone,
-        "rpo": _age(policy.effective_rpo),
+        "rpo": age(policy.effective_rpo),
         "rpo_seconds": int(policy.effective_rpo.total_seconds()),
         "retention": f"{counts.keep_last}/{counts.keep_daily}/{counts.keep_weekly}/{counts.keep_monthly}",
         "restore_test_cron": policy.restore_test.cron,
@@ -189,8 +192,3 @@ def _unreadable(found: Sequence[TargetStatus]) -> int:
         if item.assessment is None:
             complain(f"{item.target}: failed: {item.error}")
     return 1 if any(item.assessment is None for item in found) else 0
-
-
-def _age(span: timedelta) -> str:
-    hours = span.total_seconds() / 3600
-    return f"{hours / 24:.1f} d" if hours >= 48 else f"{hours:.1f} h"

@@ -10,13 +10,15 @@ import gc
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from types import FrameType
 
+from backup_orchestration.core.chains import awaited, way_of
 from backup_orchestration.core.errors import HomelabError, ToolError
 from backup_orchestration.core.lifeline import die_with_parent
 from backup_orchestration.core.redaction import harmless
@@ -38,7 +40,12 @@ class _Worker:
 
 
 def run_in_workers(
-    targets: Sequence[str], open_task: Callable[[], Iterator[Task]], hear: Hear, parallel: int | None = None
+    targets: Sequence[str],
+    open_task: Callable[[], Iterator[Task]],
+    hear: Hear,
+    *,
+    after: Mapping[str, str | None] | None = None,
+    parallel: int | None = None,
 ) -> None:
     """Run a task for each target, several at a time.
 
@@ -47,13 +54,17 @@ def run_in_workers(
         open_task: called once in each worker; a generator that yields the task and cleans up afterwards.
         hear: called here with target, kind and payload of everything a task tells, and with kind `died`
             when a worker ended without finishing its target.
+        after: of a target the one that it comes after, see `core.chains`; it begins when that one has ended, whether
+            it succeeded or not.
         parallel: number of workers; default by the number of processors.
 
     Raises:
         KeyboardInterrupt: this process was asked to stop; the workers have been stopped.
     """
     count = min(len(targets), parallel or default_workers())
-    pending = list(reversed(targets))
+    order = after or {}
+    followers = Counter(before for target in targets for before in way_of(order, target)[1:])
+    pending = sorted(targets, key=lambda target: -followers[target])  # who is waited for by most begins first
     workers: list[_Worker] = []
     # What was imported stays: no worker needs to look through it for garbage (gc.freeze in Python's manual).
     gc.freeze()
@@ -61,12 +72,12 @@ def run_in_workers(
         workers.append(_start(open_task, [worker.pipe for worker in workers]))
     try:
         with terminated_as_interrupt():
-            for worker in workers:
-                _next(worker, pending)
+            _hand_out(workers, pending, order)
             while busy := [worker for worker in workers if worker.target is not None]:
                 for pipe in wait([worker.pipe for worker in busy]):
-                    _receive(next(worker for worker in busy if worker.pipe is pipe), pending, hear)
-            for target in reversed(pending):
+                    _receive(next(worker for worker in busy if worker.pipe is pipe), hear)
+                _hand_out(workers, pending, order)
+            for target in pending:
                 hear(target, "failed", HomelabError("it was not run: every worker process died", remedy="run it again"))
     finally:
         _stop(workers)
@@ -102,7 +113,8 @@ def _work(pipe: Connection, inherited: Sequence[Connection], open_task: Callable
     opened = open_task()
     task = next(opened)
     try:
-        while (target := pipe.recv()) is not None:
+        while True:
+            target = pipe.recv()
             try:
                 task(target, partial(_tell, pipe, target))
             except Exception as error:  # noqa: BLE001 - unseen, its traceback would be printed with all that it holds
@@ -119,13 +131,22 @@ def _tell(pipe: Connection, target: str, kind: str, payload: object) -> None:
         pipe.send((target, kind, payload))
 
 
-def _next(worker: _Worker, pending: list[str]) -> None:
-    worker.target = pending.pop() if pending else None
-    with suppress(BrokenPipeError):  # it is dead; `_receive` finds out and says so
-        worker.pipe.send(worker.target)
+def _hand_out(workers: Sequence[_Worker], pending: list[str], after: Mapping[str, str | None]) -> None:
+    """Give every idle worker a target that waits for no other."""
+    for worker in workers:
+        if worker.target is not None or not worker.process.is_alive():
+            continue
+        waited_for = {*pending, *(item.target for item in workers if item.target is not None)}
+        ready = next((target for target in pending if awaited(after, target, waited_for) is None), None)
+        if ready is None:
+            return
+        pending.remove(ready)
+        worker.target = ready
+        with suppress(BrokenPipeError):  # it died this moment; `_receive` finds out and says so
+            worker.pipe.send(ready)
 
 
-def _receive(worker: _Worker, pending: list[str], hear: Hear) -> None:
+def _receive(worker: _Worker, hear: Hear) -> None:
     try:
         target, kind, payload = worker.pipe.recv()
     except EOFError:
@@ -135,7 +156,7 @@ def _receive(worker: _Worker, pending: list[str], hear: Hear) -> None:
         worker.target = None
         return
     if kind == "done":
-        _next(worker, pending)
+        worker.target = None
     else:
         hear(target, kind, payload)
 

@@ -97,6 +97,8 @@ class BackupPolicy(Frozen):
         retention: what is kept.
         restore_test: when and how a snapshot is proved.
         rpo: the oldest that the newest verified data may be; default: the longest gap of `cron` x 1.5.
+        after: the target of the same application that must be captured before this one, e.g. the database that refers
+            to these files. Due in the same night, this one begins when that one has ended.
         stand_in: the service is played by a stand-in, as in the example lab; `policies` says so.
     """
 
@@ -110,6 +112,7 @@ class BackupPolicy(Frozen):
     retention: Retention = Field(default_factory=Retention)
     restore_test: RestoreTest = Field(default_factory=RestoreTest)
     rpo: timedelta | None = None
+    after: TargetName | None = None
     stand_in: bool = False
 
     @field_validator("rpo")

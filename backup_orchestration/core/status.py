@@ -61,6 +61,13 @@ class Assessment:
         """The recovery point while it counts; none while the target is suspect, since its pass is void then."""
         return None if self.protection is Protection.SUSPECT else self.recovery_point
 
+    @property
+    def standing(self) -> tuple[Snapshot, ...]:
+        """All verified snapshots that count, newest first: the standing recovery point and what is older."""
+        point = self.standing_point
+        verified = [item for item in self.snapshots if self.verdicts[item.key] is Verdict.VERIFIED]
+        return tuple(verified[verified.index(point) :]) if point else ()
+
 
 def assess(snapshots: Sequence[Snapshot], ledger: Ledger, rpo: timedelta, now: datetime) -> Assessment:
     """Judge a target.

@@ -7,6 +7,7 @@ type; each is printed before it runs. The lab is left up.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from backup_orchestration.providers._restic_cli import RESTIC
 
 _SECONDS = 300.0
 _VICTIM = "gitlab/config"
+_MIRRORED = "minio/registry"
 
 
 def play(directory: Path) -> int:
@@ -37,11 +39,14 @@ def play(directory: Path) -> int:
         HomelabError: something did not go as it must.
     """
     stage = _Stage(devlab_of(directory))
-    stage.title("An example lab: an S3 store, Radicale, and stand-ins for four services")
+    stage.title("An example lab: two S3 stores, PostgreSQL, Radicale, and stand-ins for five services")
     lab.up(stage.paths, click.echo)
     _prove(stage)
     newest, pack = _damage(stage)
     _mend(stage, newest, pack)
+    _damage_mirror(stage)
+    stage.title("All of it")
+    stage.homelab("backup", "status", expect=0)
     click.echo()
     click.echo("All is fresh, and the lab is up; Dagster's page is at " + str(lab.describe(stage.paths)["ui_url"]))
     click.echo("Look around with `.venv/bin/homelab backup status`, `list` and `policies`.")
@@ -65,16 +70,11 @@ def _damage(stage: _Stage) -> tuple[str, Path]:
     (stage.paths.services / _VICTIM / "new.bin").write_bytes(os.urandom(256 * 1024))
     stage.homelab("backup", "run", "--target", _VICTIM, expect=0)
     fresh = max(set(stage.packs()) - before, key=lambda path: path.stat().st_size)
-    content = bytearray(fresh.read_bytes())
-    content[len(content) // 3] ^= 0x01
-    fresh.write_bytes(content)
-    click.echo(f"(flipped one bit of {fresh.relative_to(stage.paths.home)})")
-    newest = stage.newest()
+    _flip(stage, fresh)
+    newest = stage.newest(_VICTIM)
     stage.title("The restore test finds it, and the older snapshot is tested again before it counts")
     done = stage.homelab("backup", "restore-test", "--target", _VICTIM, expect=1)
-    for words in ("restore test failed: ", "protection: suspect", "restore test passed", "protection: fresh"):
-        if words not in done.stdout:
-            raise HomelabError(f"the demo went wrong: {words!r} was not said")
+    stage.insist(done, "restore test failed: ", "protection: suspect", "restore test passed", "protection: fresh")
     stage.homelab("backup", "status", "--target", _VICTIM, expect=0)
     return newest, fresh
 
@@ -85,7 +85,32 @@ def _mend(stage: _Stage, newest: str, pack: Path) -> None:
     stage.homelab("backup", "run", "--target", _VICTIM, "--reread", expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, expect=0)
     stage.homelab("backup", "restore-test", "--target", _VICTIM, "--snapshot", newest, expect=0)
-    stage.homelab("backup", "status", expect=0)
+
+
+def _damage_mirror(stage: _Stage) -> None:
+    """Flip one bit of one object of the newest mirror of a bucket, see it named, and copy the object anew."""
+    stage.title("A mirrored bucket: a second snapshot, and one flipped bit in one object of it")
+    stage.homelab("backup", "run", "--target", _MIRRORED, expect=0)
+    newest = stage.newest(_MIRRORED)
+    mirrored = stage.paths.mirrored(_MIRRORED) / newest / "data"
+    # The largest is one that the lab has made at first, and nobody writes anew.
+    victim = max((path for path in mirrored.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    _flip(stage, victim)
+    key = victim.relative_to(mirrored)
+    stage.title("The restore test names the object; objects are stored as they are, so a copy from the source mends it")
+    done = stage.homelab("backup", "restore-test", "--target", _MIRRORED, expect=1)
+    stage.insist(done, "restore test failed: ", str(key), "protection: suspect", "protection: fresh")
+    source = stage.paths.services / _MIRRORED / key
+    click.secho(f"$ cp {source.relative_to(stage.paths.home)} {victim.relative_to(stage.paths.home)}", fg="cyan")
+    shutil.copyfile(source, victim)
+    stage.homelab("backup", "restore-test", "--target", _MIRRORED, "--snapshot", newest, expect=0)
+
+
+def _flip(stage: _Stage, path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x01
+    path.write_bytes(content)
+    click.echo(f"(flipped one bit of {path.relative_to(stage.paths.home)})")
 
 
 @dataclass(frozen=True)
@@ -108,6 +133,12 @@ class _Stage:
         if done.returncode != expect:
             raise HomelabError(f"the demo went wrong: exit code {done.returncode} instead of {expect}")
         return done
+
+    def insist(self, done: Completed, *words: str) -> None:
+        """See to it that a command said all of this."""
+        for word in words:
+            if word not in done.stdout:
+                raise HomelabError(f"the demo went wrong: {word!r} was not said")
 
     def restic(self, *arguments: str) -> None:
         """Run restic itself on the victim's repository."""
@@ -135,6 +166,6 @@ class _Stage:
         """Data files of the victim's repository, as they lie in the store."""
         return [path for path in (self.paths.repository(_VICTIM) / "data").rglob("*") if path.is_file()]
 
-    def newest(self) -> str:
-        """Key of the newest snapshot."""
-        return judge(load(self.paths.settings), _VICTIM).snapshots[0].key
+    def newest(self, target: str) -> str:
+        """Key of its newest snapshot."""
+        return judge(load(self.paths.settings), target).snapshots[0].key

@@ -15,12 +15,16 @@ from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.private_files import private_directory, write_atomically
 from backup_orchestration.core.processes import is_alive, name_of, stop_sessions
-from backup_orchestration.devlab import parts, postgres, templates
+from backup_orchestration.devlab import objects, parts, postgres, templates
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.devlab.seed import seed
 
 _REAL = ("radicale",)
+_SECRETS = (
+    *("backup-password", "evidence-key", "access-key", "secret-key", "meilisearch-key", "gitlab-token"),
+    *(objects.ACCESS_KEY, objects.SECRET_KEY),
+)
 _MARK = ".homelab-devlab"
 _UP_SECONDS = 120.0
 _DOWN_SECONDS = 15.0
@@ -74,19 +78,19 @@ def is_up(paths: DevlabPaths) -> bool:
 def describe(paths: DevlabPaths) -> dict[str, Any]:
     """What `status --json` prints."""
     ports = _saved_ports(paths)
-    listening = {"gitlab": "gitlab", "meilisearch": "services", "radicale": "radicale"}
+    listening = {"gitlab": "gitlab", "meilisearch": "services", "minio": "objects", "radicale": "radicale"}
     services = {
         name: {
             "path": str(paths.services / name),
             "url": parts.url(ports, listening[name]) if name in listening else None,
             "real": name in _REAL,
         }
-        for name in ("certs", "grafana", "gitlab", "meilisearch", "radicale")
+        for name in ("certs", "grafana", "gitlab", "meilisearch", "minio", "radicale")
     }
     return {
         "home": str(paths.home),
         "settings": str(paths.settings),
-        "store": {"endpoint": f"https://localhost:{ports['store']}" if ports else None, "path": str(paths.store)},
+        "store": {"endpoint": parts.url(ports, "store"), "path": str(paths.store)},
         "ui_url": parts.url(ports, "ui"),
         "services": services,
     }
@@ -100,7 +104,7 @@ def _require_ours(paths: DevlabPaths) -> None:
 def _make(paths: DevlabPaths) -> None:
     for directory in (paths.secrets, paths.services, paths.store / "backups", paths.logs, paths.run):
         private_directory(directory)
-    for name in ("backup-password", "evidence-key", "access-key", "secret-key", "meilisearch-key", "gitlab-token"):
+    for name in _SECRETS:
         if not (paths.secrets / name).exists():
             write_atomically(paths.secrets / name, f"{secrets.token_hex(20)}\n".encode())
     if not (paths.secrets / "store.key").exists():

@@ -10,21 +10,24 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from backup_orchestration.core import settings as settings_file
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command
-from backup_orchestration.devlab import gitlab_api, postgres, radicale
+from backup_orchestration.devlab import gitlab_api, objects, postgres, radicale
 from backup_orchestration.devlab.needs import RCLONE
 from backup_orchestration.devlab.paths import DevlabPaths
 from backup_orchestration.homelab.load import load
 from backup_orchestration.providers.pgbackrest import PgBackRestRepository
 
-PORTS = ("store", "radicale", "gitlab", "services", "ui")
+PORTS = ("store", "objects", "radicale", "gitlab", "services", "ui")
+PLAYED = ("services", "radicale", "objects")  # ports that the process of that name is given
+_TLS = ("store", "objects")
 _DATABASE = "gitlab/postgres"
 _SERVICES = "backup_orchestration.devlab.services"
 # In this order: each may need those before it.
-NAMES = ("store", "postgres", "radicale", "gitlab", "services", "ui", "daemon")
+NAMES = ("store", "objects", "postgres", "radicale", "gitlab", "services", "ui", "daemon")
 
 
 def environment(paths: DevlabPaths) -> Mapping[str, str]:
@@ -46,12 +49,15 @@ def command(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> Command:
     web = "from dagster_webserver.cli import main; main()"
     daemon = "from dagster._daemon.cli import main; main()"
     makers: dict[str, Callable[[], Command]] = {
-        "store": lambda: _store(paths, ports["store"]),
+        "store": lambda: _store(paths, ports["store"], paths.store, ("access-key", "secret-key")),
+        "objects": lambda: _store(
+            paths, ports["objects"], paths.services / "minio", (objects.ACCESS_KEY, objects.SECRET_KEY)
+        ),
         "postgres": lambda: postgres.command(paths, _archive(paths)),
         "radicale": lambda: radicale.command(paths.services / "radicale", ports["radicale"]),
         "gitlab": lambda: Command([python, "-P", *_gitlab(paths, ports["gitlab"])], 0),
         "services": lambda: Command(
-            [python, "-m", _SERVICES, str(paths.home), str(ports["services"]), str(ports["radicale"])],
+            [python, "-m", _SERVICES, str(paths.home), *(str(ports[name]) for name in PLAYED)],
             0,
             environment(paths),
         ),
@@ -76,11 +82,11 @@ def _gitlab(paths: DevlabPaths, port: int) -> list[str]:
     return ["-m", gitlab_api.__name__, str(port), *where]
 
 
-def _store(paths: DevlabPaths, port: int) -> Command:
-    key, secret = ((paths.secrets / name).read_text(encoding="utf-8").strip() for name in ("access-key", "secret-key"))
+def _store(paths: DevlabPaths, port: int, directory: Path, names: tuple[str, str]) -> Command:
+    key, secret = ((paths.secrets / name).read_text(encoding="utf-8").strip() for name in names)
     options = (
         *("serve", "s3", "--addr", f"127.0.0.1:{port}", "--vfs-cache-mode", "off"),
-        *("--cert", str(paths.home / "store.pem"), "--key", str(paths.secrets / "store.key"), str(paths.store)),
+        *("--cert", str(paths.home / "store.pem"), "--key", str(paths.secrets / "store.key"), str(directory)),
     )
     # rclone takes its keys by flag or environment only; the flag would be seen by everybody.
     keys = {"RCLONE_AUTH_KEY": f'"{key},{secret}"', "RCLONE_CONFIG": ""}
@@ -91,6 +97,7 @@ def answers(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> bool:
     """Whether the program of this name does its work."""
     checks: dict[str, Callable[[], bool]] = {
         "store": lambda: _store_answers(paths, ports["store"]),
+        "objects": lambda: _store_answers(paths, ports["objects"]),
         "postgres": lambda: postgres.answers(paths),
         "radicale": lambda: _get(f"{url(ports, 'radicale')}/.web/") is not None,
         "gitlab": lambda: _get(f"{url(ports, 'gitlab')}{gitlab_api.HEALTH}") is not None,
@@ -102,8 +109,10 @@ def answers(name: str, paths: DevlabPaths, ports: Mapping[str, int]) -> bool:
 
 
 def url(ports: Mapping[str, int], name: str) -> str | None:
-    """Where it answers; None while the lab has no ports."""
-    return f"http://127.0.0.1:{ports[name]}" if ports else None
+    """Where it answers; None while the lab has no port of that name."""
+    if name not in ports:
+        return None
+    return f"https://localhost:{ports[name]}" if name in _TLS else f"http://127.0.0.1:{ports[name]}"
 
 
 def _store_answers(paths: DevlabPaths, port: int) -> bool:

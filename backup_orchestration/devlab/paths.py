@@ -63,6 +63,10 @@ class DevlabPaths:
         """Files of a target's repository, as they lie in the store."""
         return self.store / "backups" / f"restic-{target.replace('/', '-')}"
 
+    def mirrored(self, target: str) -> Path:
+        """Snapshots of a mirrored bucket, as they lie in the store."""
+        return self.store / "backups" / target.replace("/", "-")
+
 
 def devlab_of(directory: Path) -> DevlabPaths:
     """The lab of a directory."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from backup_orchestration.core import tools
 from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.private_files import private_directory, write_atomically
-from backup_orchestration.devlab import radicale
+from backup_orchestration.devlab import objects, radicale
 from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.probes.git import GIT
 
@@ -37,6 +37,7 @@ def seed(services: Path) -> None:
         "grafana": _grafana,
         "gitlab": _gitlab,
         "meilisearch": _meilisearch,
+        "minio": objects.seed,
         "radicale": radicale.seed,
     }
     for name, make in makers.items():

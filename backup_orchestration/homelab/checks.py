@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from backup_orchestration.core.chains import chains_of, way_of
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import PolicyError, SettingsError
 from backup_orchestration.core.places import Directory, Place, PlaceSettings
@@ -113,6 +114,49 @@ def refuse_overlaps(
                     f"{found.origin}: {target}: source: {source} contains {what}, {path}",
                     remedy=f"move {what} out of it, or exclude it in the policy",
                 )
+
+
+def refuse_broken_chains(declared: Policies) -> None:
+    """Refuse an order that cannot be kept: after an unknown target, in a circle, in another time zone.
+
+    Raises:
+        PolicyError: as `policies`.
+    """
+    after = {target: found.part.after for target, found in declared.items()}
+    for target, before in after.items():
+        if before is not None:
+            _check_after(declared, target, before, after)
+    named: dict[str, str] = {}
+    for chain in chains_of(after):
+        first = chain.members[0]
+        if chain.name in named:
+            raise PolicyError(
+                f"{declared[first].origin}: {first}: after: it begins a second application called {chain.name}, "
+                f"beside {named[chain.name]}",
+                remedy=f"declare one `after` the other, or call the service of {first} otherwise",
+            )
+        named[chain.name] = first
+
+
+def _check_after(declared: Policies, target: str, before: str, after: Mapping[str, str | None]) -> None:
+    field = f"{declared[target].origin}: {target}: after"
+    if before not in declared:
+        raise PolicyError(
+            f"{field}: there is no target {before!r}",
+            remedy=f"choose one of: {', '.join(name for name in declared if name != target) or '(none is declared)'}",
+        )
+    try:
+        way_of(after, target)
+    except ValueError as circle:
+        raise PolicyError(
+            f"{field}: it would have to wait for itself: {circle}", remedy="leave `after` away in one of them"
+        ) from None
+    zones = {name: declared[name].part.timezone for name in (target, before)}
+    if len(set(zones.values())) > 1:
+        raise PolicyError(
+            f"{field}: it is due by {zones[target]}, {before} by {zones[before]}: no night is the same",
+            remedy="give both one timezone",
+        )
 
 
 def secret_refs(settings: Settings, file: Path) -> Mapping[str, SecretRef]:

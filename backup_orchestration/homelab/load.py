@@ -64,6 +64,11 @@ class Homelab:
         """
         return self.policies[self.resolve(target)].part
 
+    @property
+    def after(self) -> Mapping[str, str | None]:
+        """Of every target the one that is captured before it, or None."""
+        return {target: found.part.after for target, found in self.policies.items()}
+
     def resolve(self, word: str) -> str:
         """The target that a word on the command line means: `gitlab/postgres`, `gitlab-postgres` or `postgres`.
 
@@ -147,6 +152,7 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
     providers = checks.providers(settings, file)
     probes = checks.probes(settings, file)
     policies = checks.policies(settings, file, destinations, providers, probes)
+    checks.refuse_broken_chains(policies)
     if of_sources := checks.source_refs(policies):
         secrets = _secrets({**refs, **of_sources}, settings, base, environment)
         checks.refuse_missing_secrets(of_sources, secrets)

@@ -38,7 +38,7 @@ from backup_orchestration.providers.base import Repository, RestoreReport, Resto
 from backup_orchestration.throwaway.process import ProcessLab, process_lab, reap
 from backup_orchestration.throwaway.restored_cluster import START
 
-_RESTORE = "restore"
+RESTORE = "restore"
 _EVIDENCE_LOCK_SECONDS = 300.0
 _REASON_CHARACTERS = 1000
 
@@ -116,16 +116,16 @@ def _test(
             with reading(homelab.home / "locks", repository.location, snapshot, timeout=LOCK_SECONDS, on_wait=waiting):
                 report = repository.restore(snapshot, spec, progress)
         except RestoreFailedError as error:
-            results = [_failed(_RESTORE, error, time.monotonic() - clock)]
+            results = [_failed(RESTORE, error, time.monotonic() - clock)]
         else:
             results = [_restored(report)]
             restored = Restored(report.root, homelab.policy(snapshot.target), snapshot, began, at=at)
-            results += _probe_all(homelab, restored, lab, progress)
+            results += probe_all(homelab, restored, lab, progress)
     evidence = _evidence(homelab, snapshot, run_id, began, results, report)
     return _append(homelab, evidence.model_copy(update={"at": at}))
 
 
-def _probe_all(homelab: Homelab, restored: Restored, lab: ProcessLab, progress: Progress) -> Sequence[ProbeResult]:
+def probe_all(homelab: Homelab, restored: Restored, lab: ProcessLab, progress: Progress) -> Sequence[ProbeResult]:
     """Start what the data needs, run every probe, stop it, and run those that look at what was stopped.
 
     Every probe runs, also after one has failed: a person wants to know all that is wrong. In declared order, those that
@@ -180,7 +180,7 @@ def _probe(homelab: Homelab, restored: Restored, declared: Probe, progress: Prog
 
 def _restored(report: RestoreReport) -> ProbeResult:
     return ProbeResult(
-        name=_RESTORE,
+        name=RESTORE,
         passed=True,
         summary=f"{report.files:,} entries, {report.bytes:,} bytes; {report.bytes_read:,} bytes read and checked",
         counts={"entries": report.files, "bytes": report.bytes},

@@ -71,12 +71,12 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
     @dg.multi_asset(
         name=names.op_name("backup", target),
         specs=[spec],
-        required_resource_keys={policy.provider},
+        required_resource_keys={names.resource_key(policy.provider)},
         pool=policy.slug,
         retry_policy=retries,
     )
     def backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        provider: ProviderResource = getattr(context.resources, policy.provider)
+        provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
         partitions = names.partitions_name(target)
         existed = bool(context.instance.get_dynamic_partitions(partitions))
         tell = teller(context, listener, target)
@@ -114,13 +114,13 @@ def _verified_asset(
         specs=[spec],
         check_specs=[dg.AssetCheckSpec(names.CHECK, asset=key, blocking=True)],
         partitions_def=dg.DynamicPartitionsDefinition(name=names.partitions_name(target)),
-        required_resource_keys={policy.provider},
+        required_resource_keys={names.resource_key(policy.provider)},
         pool=policy.slug,
     )
     def restore_test(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-        provider: ProviderResource = getattr(context.resources, policy.provider)
+        provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
         with reported(listener, target):
             mark_run(context.instance, context.run)
             tell, run_id = teller(context, listener, target), context.run.run_id

@@ -15,6 +15,7 @@ from backup_orchestration.orchestration.assets import assets_of
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.pruning import prune_job, prune_schedule
 from backup_orchestration.orchestration.resources import provider_resources
+from backup_orchestration.orchestration.restore import restore_job
 from backup_orchestration.orchestration.schedules import schedules_of
 from backup_orchestration.orchestration.sensors import sensors_of
 
@@ -40,7 +41,7 @@ def build_definitions(
     assets: list[Any] = []
     for target in chosen:
         assets += assets_of(homelab, target, listener or Listener(), wish=wish, listed=listed)
-    jobs: list[Any] = [prune_job(homelab, listener or Listener())]
+    jobs: list[Any] = [prune_job(homelab, listener or Listener()), restore_job(homelab, listener or Listener())]
     schedules: list[Any] = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:
         backups = dg.AssetSelection.assets(*(names.target_key(target) for target in chosen))

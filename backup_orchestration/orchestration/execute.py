@@ -13,6 +13,7 @@ from backup_orchestration.core.errors import HomelabError, RepositoryMissingErro
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
@@ -20,6 +21,7 @@ from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.pruning import prune_config, prune_job
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
 from backup_orchestration.orchestration.resources import provider_resources
+from backup_orchestration.orchestration.restore import restore_config, restore_job
 from backup_orchestration.orchestration.stale_runs import process_tags
 
 # Dagster's own console lines repeat what the command line shows.
@@ -63,6 +65,18 @@ def run_prune(
         instance=instance,
         resources=provider_resources(homelab),
         tags={names.TARGET_TAG: target, **process_tags()},
+        raise_on_error=False,
+    )
+    return bool(result.success)
+
+
+def run_restore(homelab: Homelab, instance: dg.DagsterInstance, plan: RestorePlan, listener: Listener) -> bool:
+    """Carry out a plan; the listener hears of what stands there, or of the error. Returns whether the probes passed."""
+    result = restore_job(homelab, listener).execute_in_process(
+        run_config={**_QUIET, **restore_config(plan)},
+        instance=instance,
+        resources=provider_resources(homelab),
+        tags={names.TARGET_TAG: plan.snapshot.target, **process_tags()},
         raise_on_error=False,
     )
     return bool(result.success)

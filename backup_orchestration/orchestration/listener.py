@@ -8,6 +8,7 @@ from backup_orchestration.core.progress import Update
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.operations.prune import Pruning
+from backup_orchestration.operations.restore import Restoration
 
 
 class Listener:
@@ -27,6 +28,9 @@ class Listener:
 
     def pruned(self, done: Pruning) -> None:
         """Retention was applied, or was found to be halted."""
+
+    def restored(self, done: Restoration) -> None:
+        """A snapshot was restored for good and stands in its place; its probes may have failed."""
 
     def failed(self, target: str, error: HomelabError) -> None:
         """A run of this target failed."""

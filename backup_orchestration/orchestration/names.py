@@ -7,8 +7,10 @@ import dagster as dg
 CHECK = "restore_test"
 BACKUPS_JOB = "backups"
 PRUNE_JOB = "prune"
+RESTORE_JOB = "restore"
 ALL_ASSETS_JOB = "__ASSET_JOB"  # the one Dagster makes: it alone holds assets of different partitions
 TARGET_TAG = "homelab/target"
+SLOT_TAG = "homelab/slot"  # of a run that its cron started: the moment it was due, UTC
 
 
 def target_key(target: str) -> dg.AssetKey:
@@ -24,6 +26,11 @@ def verified_key(target: str) -> dg.AssetKey:
 def recovery_point_key(target: str) -> dg.AssetKey:
     """`gitlab/postgres/recovery_point`."""
     return dg.AssetKey([*target.split("/"), "recovery_point"])
+
+
+def resource_key(provider: str) -> str:
+    """`provider_minio_mirror`. A provider's name may have dashes and begin with a digit, a resource's may not."""
+    return f"provider_{provider.replace('-', '_')}"
 
 
 def partitions_name(target: str) -> str:

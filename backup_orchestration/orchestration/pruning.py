@@ -45,14 +45,14 @@ def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
     @dg.op(
         name=_OP,
         out=dg.Out(dg.Nothing),
-        required_resource_keys=set(homelab.providers),
+        required_resource_keys=set(map(names.resource_key, homelab.providers)),
         description="Removes what the target's retention does not keep. What is kept and why is its metadata.",
     )
     def prune(context: dg.OpExecutionContext, config: PruneConfig) -> None:
         with reported(listener, config.target):
             mark_run(context.instance, context.run)
             policy = homelab.policy(config.target)
-            provider: ProviderResource = getattr(context.resources, policy.provider)
+            provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
             tell = teller(context, listener, policy.target)
             done = provider.prune(policy.target, tell, force=config.force, shown=listener.planned)
             for snapshot in done.report.removed if done.report else ():

@@ -16,7 +16,10 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
 from backup_orchestration.operations.prune import Pruning, prune
+from backup_orchestration.operations.restore import Restoration, restore
+from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
+from backup_orchestration.orchestration import names
 
 
 class ProviderResource(dg.ConfigurableResource[Any]):
@@ -53,7 +56,14 @@ class ProviderResource(dg.ConfigurableResource[Any]):
         """See `operations.prune`."""
         return prune(self.homelab(), target, progress, force=force, shown=shown)
 
+    def restore(self, plan: RestorePlan, progress: Progress) -> Restoration:
+        """See `operations.restore`."""
+        return restore(self.homelab(), plan, progress)
+
 
 def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
-    """One resource for each provider, by name."""
-    return {name: ProviderResource(provider=name, settings=str(homelab.path)) for name in homelab.providers}
+    """One resource for each provider, by its key."""
+    return {
+        names.resource_key(name): ProviderResource(provider=name, settings=str(homelab.path))
+        for name in homelab.providers
+    }

@@ -1,13 +1,17 @@
-"""One schedule for each policy's backup and one for its restore test, switched on by default."""
+"""One schedule for each policy's restore test, and one for its backup unless that comes after another one's.
+
+They are switched on by default. What comes after others is started by `chains`.
+"""
 
 import dagster as dg
 
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.chains import slot_tag
 
 
-def schedules_of(policy: BackupPolicy) -> tuple[dg.ScheduleDefinition, dg.ScheduleDefinition]:
-    """The two schedules of a policy. Their ticks look at Dagster's own storage and start nothing themselves."""
+def schedules_of(policy: BackupPolicy) -> list[dg.ScheduleDefinition]:
+    """The schedules of a policy. Their ticks look at Dagster's own storage and start nothing themselves."""
     target = policy.target
     tags = {names.TARGET_TAG: target}
 
@@ -19,8 +23,9 @@ def schedules_of(policy: BackupPolicy) -> tuple[dg.ScheduleDefinition, dg.Schedu
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Takes a snapshot of {target}.",
     )
-    def backup(_context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        return dg.RunRequest(asset_selection=[names.target_key(target)], tags=tags)
+    def backup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        slot = slot_tag(context.scheduled_execution_time)
+        return dg.RunRequest(asset_selection=[names.target_key(target)], tags={**tags, **slot})
 
     @dg.schedule(
         name=names.op_name("restore_test", target),
@@ -36,4 +41,4 @@ def schedules_of(policy: BackupPolicy) -> tuple[dg.ScheduleDefinition, dg.Schedu
             return dg.SkipReason("there is no snapshot to test yet")
         return dg.RunRequest(asset_selection=[names.verified_key(target)], partition_key=max(keys), tags=tags)
 
-    return backup, restore_test
+    return [restore_test] if policy.after else [backup, restore_test]

@@ -1,4 +1,7 @@
-"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed."""
+"""What follows by itself: a second restore test after a failed one, alerts, and an end of runs that were killed.
+
+The backups of an application's later members as well, see `chains`.
+"""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +17,7 @@ from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.known import assess_known
 from backup_orchestration.operations.notify import notify
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.chains import chains_sensor
 from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
 from backup_orchestration.orchestration.pruning import prune_sensor
@@ -31,11 +35,13 @@ def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefini
     def ledger_of(target: str) -> Ledger:
         return store().ledger(target, homelab.policy(target).destination)
 
+    chains = chains_sensor(homelab, targets)
     return [
         _follow_up(homelab, targets, store),
         _alerts(homelab, targets, store),
         _dead_runs(),
         prune_sensor(homelab, targets, ledger_of),
+        *([chains] if chains else []),
     ]
 
 

@@ -148,7 +148,9 @@ class PgBackRestRepository(Repository):
         require_space(into.directory, snapshot.size_bytes, f"restoring {snapshot.key}")
         started = time.monotonic()
         user, root = self._user(), into.directory
-        let_pass(user, root, self._around.home)
+        # Outside `home` only what was made for this restore is ours to change.
+        own = self._around.home if root.is_relative_to(self._around.home) else into.scratch or root
+        let_pass(user, root, own)
         data, _, wal, work = (directory_for(user, root / name) for name in (PGDATA, TABLESPACES, _WAL, _WORK))
         try:
             with self._cli(work, {"pg1-path": str(data)}) as cli:

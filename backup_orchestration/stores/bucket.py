@@ -25,6 +25,7 @@ from urllib3.exceptions import HTTPError
 from backup_orchestration.core.errors import SpaceError, StoreError
 from backup_orchestration.core.places import Bucket, answer_seconds
 from backup_orchestration.core.secrets import Secrets
+from backup_orchestration.stores.quick_client import Endpoint, QuickClient
 
 Result = TypeVar("Result")
 
@@ -187,7 +188,7 @@ class BucketObjects:
 
 
 def s3_client(place: Bucket, secrets: Secrets) -> Any:
-    """A boto3 client for a place; its time limits follow from the place's patience.
+    """A boto3 client for a place, with `QuickClient`'s short cuts; its time limits follow from the place's patience.
 
     Raises:
         SecretError: a key is missing.
@@ -199,17 +200,18 @@ def s3_client(place: Bucket, secrets: Secrets) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _client(endpoint: str, region: str, ca: Path | None, key: str, secret: str, answer: float, _process: int) -> Any:
+def _client(url: str, region: str, ca: Path | None, key: str, secret: str, answer: float, _process: int) -> Any:
     """One for each endpoint and process: it keeps its connections, which a forked child must not share."""
-    return boto3.client(
+    endpoint = Endpoint(url, region, ca, key, secret, min(_CONNECT_SECONDS, answer), answer, _CONNECTIONS)
+    full = boto3.client(
         "s3",
-        endpoint_url=endpoint,
+        endpoint_url=url,
         region_name=region,
         aws_access_key_id=key,
         aws_secret_access_key=secret,
         verify=str(ca) if ca else None,
         config=Config(
-            connect_timeout=min(_CONNECT_SECONDS, answer),
+            connect_timeout=endpoint.connect,
             read_timeout=answer,
             max_pool_connections=_CONNECTIONS,
             retries={"total_max_attempts": _ATTEMPTS, "mode": "standard"},
@@ -219,3 +221,4 @@ def _client(endpoint: str, region: str, ca: Path | None, key: str, secret: str, 
             s3={"addressing_style": "path"},
         ),
     )
+    return QuickClient(full, endpoint)

@@ -1,12 +1,14 @@
 """`homelab devlab demo`, played in an empty directory with the real restic."""
 
+import json
+
 import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.tools]
 
 WORDS = [
     "$ homelab backup run --all",
-    "meilisearch/dump: snapshot 20",
+    "minio/registry: snapshot 20",
     "$ homelab backup restore-test --all",
     "restore test passed",
     "$ homelab backup status",
@@ -21,7 +23,15 @@ WORDS = [
     "$ restic repair packs",
     "$ homelab backup run --target gitlab/config --reread",
     "restore test passed",
+    "(flipped one bit of store/backups/minio-registry/20",
+    "/data/docker/registry/v2/blobs/sha256/",
+    "restore test failed: ",
+    "docker/registry/v2/blobs/sha256/",
+    "(exit code 1)",
+    "$ cp services/minio/registry/docker/registry/v2/blobs/sha256/",
+    "restore test passed",
     "$ homelab backup status",
+    "APPLICATION",
     "(exit code 0)",
     "All is fresh, and the lab is up",
 ]
@@ -51,7 +61,9 @@ def test_it_plays_again_after_one_that_was_broken_off(site, restic, start, until
         assert in_order(demo.out.read_text(), WORDS) is None
         # The lab's settings are found without a variable; and all is fresh, as it said.
         done = site.cli("backup", "status", "--json")
-        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 7
+        assert done.returncode == 0 and done.stdout.count('"protection": "fresh"') == 13
+        (gitlab,) = json.loads(site.cli("backup", "status", "--applications", "--json").stdout)
+        assert len(gitlab["members"]) == len(gitlab["snapshots"]) == 5 and gitlab["held_back_by"] is None
         assert not list((site.root / ".homelab" / "devlab" / "labs").iterdir())
     finally:
         assert site.cli("devlab", "down", "--purge").returncode == 0

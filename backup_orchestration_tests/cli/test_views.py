@@ -208,3 +208,48 @@ def test_what_is_too_wide_for_the_table_of_policies_keeps_both_its_ends(site, sa
     assert "export: /srv/export --option-…" in line and "--option-29 the-end  restic" in line
     assert len(line) < 160
     assert say("backup", "policies", "--json").json[0]["source"] == f"export: {' '.join(command)}"
+
+
+def test_an_application_stands_below_its_targets_with_who_holds_it_back(make_chain, say):
+    site = make_chain
+    first, files, newest = (
+        taken(site, ago(hours=hours), target) for hours, target in ((30, "app/db"), (29, "app/files"), (6, "app/db"))
+    )
+    for snapshot in (first, files, newest):
+        site.restore_test(snapshot.target, snapshot.key)
+    said = say("backup", "status")
+    block = said.out.partition("\n\n")[2].splitlines()
+    assert [line.split() for line in block[:2]] == [
+        ["APPLICATION", "RECOVERY", "POINT", "AGE", "HELD", "BACK", "BY"],
+        ["app", first.taken_at.strftime(RFC3339), "30.0", "h", "app/files"],
+    ]
+    ended = newest.finished_at.strftime(RFC3339)
+    assert block[2] == f"app: app/files has no verified snapshot begun after app/db {newest.key} ended, {ended}"
+    alone = say("backup", "status", "--applications")
+    assert (alone.code, alone.out.splitlines()) == (0, block)
+    assert rows(site, say, "status", "--applications", "--target", "files")[1][0]["held_back_by"] == "app/files"
+    assert rows(site, say, "status", "--applications", "--target", "web/one") == (0, [])
+    assert list(rows(site, say, "status")[1][0]) == STATUS
+
+
+def test_a_suspect_member_leaves_an_application_without_a_point(make_chain, say):
+    site = make_chain
+    for hours, target in ((3, "app/db"), (2, "app/files")):
+        site.restore_test(target, taken(site, ago(hours=hours), target).key)
+    assert rows(site, say, "status", "--applications")[0] == 0
+    newest = taken(site, ago(hours=1), "app/files")
+    damage(site, newest)
+    assert not site.restore_test("app/files", newest.key).passed
+    code, (row,) = rows(site, say, "status", "--applications")
+    assert (code, row["recovery_point_at"], row["age_seconds"], row["snapshots"]) == (1, None, None, {})
+    assert row["held_back_by"] == "app/files"
+
+
+def test_without_an_application_nothing_is_shown_of_one(fake, say):
+    assert "APPLICATION" not in say("backup", "status").out
+    assert "no policy says" in say("backup", "status", "--applications").out
+
+
+@pytest.fixture
+def make_chain(site, dagster_home):
+    return make_fake(site, policy("app/db"), policy("app/files", after="app/db"), policy("web/one"), home=dagster_home)

@@ -156,3 +156,30 @@ def test_a_kill_takes_the_tool_along_and_the_next_test_clears_the_lab(fake, star
     assert fake.cli("backup", "restore-test", "--all").returncode == 0
     assert not labs(fake)
     assert set(states(fake)["app/files"][1:]) <= {"FAILURE", "CANCELED"}
+
+
+def test_members_of_an_application_run_one_after_the_other_and_the_rest_beside_them(site, dagster_home):
+    """Also when the one before is slow, or fails; one that waits leaves its worker to others."""
+    chain = [policy("app/db"), policy("app/files", after="app/db"), policy("app/objects", after="app/files")]
+    make_fake(site, *chain, policy("web/one"), policy("web/two"), home=dagster_home)
+    behave(site, app_db={"meet": 3}, app_files={"refuse": "not mounted"})
+    done = site.cli("backup", "run", "--all")
+    assert done.returncode == 1 and done.stderr.count("app/files: failed: not mounted") == 1
+    assert [item["target"] for item in records(site, "started.jsonl") if "app/" in item["target"]] == [
+        "app/db",
+        "app/files",
+        "app/objects",
+    ]
+    spans = {item["target"]: item for item in records(site, "spans.jsonl")}
+    assert set(spans) == {"app/db", "app/objects", "web/one", "web/two"}
+    assert spans["app/objects"]["start"] >= spans["app/db"]["end"]
+
+
+def test_of_several_named_the_order_is_kept_without_those_between(site, dagster_home):
+    chain = [policy("app/db"), policy("app/files", after="app/db"), policy("app/objects", after="app/files")]
+    make_fake(site, *chain, home=dagster_home)
+    behave(site, app_db={"seconds": 1})
+    assert site.cli("backup", "run", "--target", "objects", "--target", "db").returncode == 0
+    first, second = records(site, "spans.jsonl")
+    assert (first["target"], second["target"]) == ("app/db", "app/objects")
+    assert second["start"] >= first["end"]

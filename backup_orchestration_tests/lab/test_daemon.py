@@ -17,6 +17,10 @@ POLICY = (
     'BackupPolicy(target="app/files", source=Files(path=str(HERE / "data")), cron="* * * * *",'
     ' restore_test=RestoreTest(cron="* * * * *"))'
 )
+AFTER = (
+    'BackupPolicy(target="app/more", source=Files(path=str(HERE / "data")), cron="* * * * *", after="app/files",'
+    ' restore_test=RestoreTest(cron="0 0 1 1 *"))'
+)
 LIMIT_SECONDS = 240
 
 
@@ -38,7 +42,7 @@ def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
     settings = (site.root / "homelab.toml").read_text()
     (site.root / "secrets" / "url").write_text(f"{webhook.url}?token=canary-0815")
     (site.root / "homelab.toml").write_text(f'{settings}[notifications.test]\nurl = {{ file = "secrets/url" }}\n')
-    site.declare(POLICY)
+    site.declare(POLICY, AFTER)
     (site.root / "data" / "large").write_bytes(os.urandom(200_000))
     argv = [sys.executable, "-m", "backup_orchestration.cli.main", "backup", "run", "--schedule"]
     log = (site.root / "daemon.log").open("wb")
@@ -46,6 +50,7 @@ def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
     daemon = subprocess.Popen(argv, cwd=site.root, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         verified = until(deadline, "a verified snapshot", lambda: _verified(site))
+        second = until(deadline, "a snapshot of the target that comes after", lambda: _first(site, "app/more"))
         damage(site)
         failed = until(deadline, "the alert", lambda: events(webhook, "restore test failed"))
     finally:
@@ -53,6 +58,7 @@ def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
         daemon.wait(30)
         log.close()
     assert verified
+    assert second.taken_at >= _first(site, "app/files").finished_at
     assert failed[0]["target"] == "app/files"
     assert "damaged or missing in the repository" in failed[0]["reason"]
     assert b"canary-0815" not in (site.root / "daemon.log").read_bytes()
@@ -60,6 +66,14 @@ def test_the_daemon_alone_backs_up_proves_and_tells(site, webhook):
 
 def events(webhook, kind):
     return [event for event in webhook.events if event["event"] == kind]
+
+
+def _first(site, target):
+    """Its first snapshot, if there is one yet."""
+    try:
+        return site.homelab.repository(target).snapshots()[0]
+    except (HomelabError, IndexError):
+        return None  # the repository is being made
 
 
 def _verified(site):

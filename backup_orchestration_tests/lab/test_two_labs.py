@@ -72,6 +72,7 @@ def test_two_labs_do_not_meet(tmp_path):
         listed = [json.loads(homelab(directory, "backup", "list", "--json").stdout) for directory in (first, second)]
         assert [len(rows) for rows in listed] == [1, 0]
         assert (first / ".homelab/devlab/store/backups/restic-certs-ca/config").is_file()
+        assert one["services"]["minio"]["url"] not in (other["services"]["minio"]["url"], one["store"]["endpoint"])
         assert (one["services"]["radicale"]["real"], one["services"]["gitlab"]["real"]) == (True, False)
         for described_lab in (one, other):
             assert version_of(described_lab) == {"version": "17.5.2-stand-in", "revision": "stand-in"}

@@ -25,7 +25,7 @@ def lab(tmp_path_factory, restic):
     paths = devlab_of(root)
     paths.home.mkdir(parents=True, mode=0o700)
     (paths.home / ".homelab-devlab").touch()
-    templates.write(paths, {"store": 1, "services": 1})
+    templates.write(paths, {"store": 1, "objects": 1, "services": 1})
     with listening() as webhook:
         (paths.home / "secrets").mkdir(mode=0o700)
         (paths.home / "secrets" / "webhook").write_text(webhook.url)

@@ -34,6 +34,9 @@ _SCHEDULES = """
 query ($repository: RepositorySelector!) {
   schedulesOrError(repositorySelector: $repository) { ... on Schedules { results { scheduleState { id } } } }
 }"""
+_CHAINS = """
+query ($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) { ... on Sensor { sensorState { id } } } }"""
+_STOP_SENSOR = "mutation ($id: String!) { stopSensor(id: $id) { __typename } }"
 _STOP_SCHEDULE = "mutation ($id: String!) { stopRunningSchedule(id: $id) { __typename } }"
 
 
@@ -90,11 +93,12 @@ class Lab:
 
     def stop_schedules(self):
         """So that nothing runs but what a test asks for, whatever the time of day."""
-        found = self.ask(
-            _SCHEDULES, repository={"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
-        )
+        repository = {"repositoryName": "__repository__", "repositoryLocationName": LOCATION}
+        found = self.ask(_SCHEDULES, repository=repository)
         for schedule in found["schedulesOrError"]["results"]:
             self.ask(_STOP_SCHEDULE, id=schedule["scheduleState"]["id"])
+        chains = self.ask(_CHAINS, sensor={**repository, "sensorName": "chains"})
+        self.ask(_STOP_SENSOR, id=chains["sensorOrError"]["sensorState"]["id"])
 
     def ask(self, query, **variables):
         """Ask Dagster's page as its own JavaScript does."""

@@ -59,6 +59,10 @@ def one(fields: str) -> str:
     return f'BackupPolicy(target="app/files", {fields})'
 
 
+def chained(target: str, after: str | None = None, more: str = "") -> str:
+    return f'BackupPolicy(target="{target}", {FILES}, after={after!r}{more})'
+
+
 def bucket(key: str) -> str:
     keys = f'access_key=SecretRef(file=HERE / "{key}"), secret_key=SecretRef(file=HERE / "secrets/password")'
     return one(f'provider="minio-mirror", source=Bucket(endpoint="https://x", bucket="abc", {keys})')
@@ -338,4 +342,39 @@ TABLE = [
         "it understands: files, sqlite",
         one('source=Dump(command=["true"], filename="x.sql"), restore_test=RestoreTest(probes=["sqlite"])'),
     ),
+    # Orders that cannot be kept.
+    policy(
+        "after-an-unknown-target", "app/b: after", "choose one of: app/a", chained("app/a"), chained("app/b", "app/c")
+    ),
+    policy(
+        "after-itself",
+        "app/a: after: it would have to wait for itself: app/a after app/a",
+        "leave `after` away",
+        chained("app/a", "app/a"),
+    ),
+    policy(
+        "after-one-another",
+        "app/a: after: it would have to wait for itself: app/a after app/c after app/b after app/a",
+        "leave `after` away in one of them",
+        chained("app/a", "app/c"),
+        chained("app/b", "app/a"),
+        chained("app/c", "app/b"),
+    ),
+    policy(
+        "after-one-of-another-zone",
+        "app/b: after: it is due by Europe/Berlin, app/a by UTC",
+        "give both one timezone",
+        chained("app/a"),
+        chained("app/b", "app/a", ', timezone="Europe/Berlin"'),
+    ),
+    policy(
+        "two-applications-of-one-name",
+        "app/c: after: it begins a second application called app, beside app/a",
+        "declare one `after` the other",
+        chained("app/a"),
+        chained("app/b", "app/a"),
+        chained("app/c"),
+        chained("app/d", "app/c"),
+    ),
+    policy("bad-after", "BackupPolicy: after", "correct after", chained("app/a", "app")),
 ]

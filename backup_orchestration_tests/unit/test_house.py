@@ -46,7 +46,9 @@ REFUSED = [
     ["backup", "list", "--target", "app/nothing"],
     ["backup", "status", "--target", "app/nothing"],
     ["backup", "run", "--all", "--schedule"],
-    ["backup", "restore", "--target", "app/a"],
+    ["backup", "restore", "--target", "app/a", "--in-place"],
+    ["backup", "restore", "--target", "app/nothing"],
+    ["backup", "restore"],
     ["devlab", "sideways"],
 ]
 

@@ -1,0 +1,219 @@
+"""The short cut answers as boto3 does, on every server; what does not go well there is boto3's to say."""
+
+import http.server
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from backup_orchestration.stores.quick_client import Endpoint, QuickClient
+from backup_orchestration_tests.s3_servers import ACCESS, REGION, SECRET
+
+KEYS = (
+    "plain", "a b", "a+b", "100%", "%41", "q?x=1&y#z", "ünï", "u\u0308ni", "日本語/🎉", "quote'\"<>&", "star*~()!",
+    "semi;colon,comma", "back\\slash", "dots/./x", "dots/../x", "double//slash", "tail/", "tab\tkey",
+)  # fmt: skip
+TYPES = {"ContentType": "text/x-odd; charset=utf-8", "CacheControl": "max-age=60", "ContentLanguage": "de"}
+READ = ("ETag", "ContentLength", "CacheControl", "ContentEncoding", "ContentLanguage", "ContentType")
+
+
+def quick(server, full=None, url=None):
+    endpoint = Endpoint(url or server.endpoint, REGION, server.ca if server else None, ACCESS, SECRET, 5, 5, 8)
+    return QuickClient(full, endpoint)
+
+
+@pytest.fixture(scope="session")
+def bucket(server):
+    server.client().create_bucket(Bucket="quick")
+    return server
+
+
+def lower(metadata):
+    return {name.lower(): value for name, value in metadata.items()}
+
+
+def same(ours, theirs):
+    assert {name: ours.get(name) for name in READ} == {name: theirs.get(name) for name in READ}
+    assert lower(ours["Metadata"]) == lower(theirs["Metadata"])
+
+
+def refused(full, key):
+    """Whether the server itself cannot hold a key."""
+    try:
+        full.put_object(Bucket="quick", Key=key, Body=b"probe")
+        return full.get_object(Bucket="quick", Key=key)["Body"].read() != b"probe"
+    except ClientError:
+        return True
+
+
+@pytest.mark.only_servers("MinIO", "versitygw", "moto")
+@pytest.mark.parametrize("key", KEYS)
+def test_every_call_is_as_boto3_says(bucket, key):
+    full = bucket.client()
+    if refused(full, key):
+        return  # the matrix names them
+    client = quick(bucket)  # no boto3 behind it: a call that needs it fails
+    asked = {"Bucket": "quick", "Key": key}
+    put = client.put_object(**asked, Body=b"some bytes", Metadata={"who": "me", "a-b": "1 2"}, **TYPES)
+    there = full.get_object(**asked)
+    assert there["Body"].read() == b"some bytes"
+    assert put["ETag"] == there["ETag"]
+    same(client.head_object(**asked, IfMatch=put["ETag"]), full.head_object(**asked))
+    got = client.get_object(**asked, IfMatch=put["ETag"])
+    same(got, there)
+    assert got["Body"].read(4) + got["Body"].read(100) == b"some bytes"
+    got["Body"].close()
+    copy = {"Bucket": "quick", "Key": f"copies/{key}"}
+    copied = client.copy_object(**copy, CopySource=asked, CopySourceIfMatch=put["ETag"])
+    kept = full.head_object(**copy)
+    assert copied["CopyObjectResult"]["ETag"] == kept["ETag"]
+    same(client.head_object(**copy), kept)
+    assert kept["ContentType"] == TYPES["ContentType"]
+
+
+@pytest.mark.only_servers("rclone")
+@pytest.mark.parametrize("key", ["plain", "a b", "%41", "ünï/🎉"])
+def test_every_call_is_as_boto3_says_on_the_example_labs_store(bucket, key):
+    test_every_call_is_as_boto3_says(bucket, key)
+
+
+@pytest.mark.only_servers("MinIO", "versitygw", "moto")
+def test_tags_are_as_boto3_says(bucket):
+    full, client, asked = bucket.client(), quick(bucket), {"Bucket": "quick", "Key": "tagged"}
+    client.put_object(**asked, Body=b"", Tagging="a=1&b=x%20%2B", Metadata={})
+    told = client.get_object_tagging(**asked)["TagSet"]
+    assert sorted(told, key=str) == sorted(full.get_object_tagging(**asked)["TagSet"], key=str)
+    assert {tag["Key"]: tag["Value"] for tag in told} == {"a": "1", "b": "x +"}
+
+
+@pytest.mark.only_servers("MinIO", "versitygw", "moto")
+def test_what_was_stored_compressed_is_read_as_it_was_stored(bucket):
+    """The object's own content encoding is not undone on the way."""
+    asked, packed = {"Bucket": "quick", "Key": "packed"}, bytes.fromhex("1f8b0800000000000003030000000000" + "00000000")
+    client = quick(bucket)
+    client.put_object(**asked, Body=packed, ContentEncoding="gzip", Metadata={})
+    assert client.get_object(**asked)["Body"].read() == packed
+
+
+@pytest.mark.only_servers("MinIO", "versitygw")
+def test_the_etag_is_pinned(bucket):
+    full, asked = bucket.client(), {"Bucket": "quick", "Key": "pinned"}
+    full.put_object(**asked, Body=b"one")
+    client, other = quick(bucket, full), '"00000000000000000000000000000000"'
+    for call in (
+        lambda: client.head_object(**asked, IfMatch=other),
+        lambda: client.get_object(**asked, IfMatch=other),
+        lambda: client.copy_object(Bucket="quick", Key="x", CopySource=asked, CopySourceIfMatch=other),
+    ):
+        with pytest.raises(ClientError, match=r"412|Precondition"):
+            call()
+
+
+def test_what_is_not_there_is_boto3s_error(bucket):
+    client = quick(bucket, bucket.client())
+    with pytest.raises(ClientError, match=r"404|NotFound"):
+        client.head_object(Bucket="quick", Key="nothing")
+    with pytest.raises(ClientError, match="NoSuchKey"):
+        client.get_object(Bucket="quick", Key="nothing")
+
+
+def test_other_calls_and_unknown_arguments_are_boto3s(bucket):
+    client = quick(bucket, bucket.client())
+    client.put_object(Bucket="quick", Key="ranged", Body=b"0123456789")
+    assert client.get_object(Bucket="quick", Key="ranged", Range="bytes=2-4")["Body"].read() == b"234"
+    assert client.list_objects_v2(Bucket="quick", Prefix="ranged")["KeyCount"] == 1
+
+
+@pytest.mark.only_servers("MinIO", "rclone")
+def test_many_threads_share_it(bucket, caplog):
+    client = quick(bucket)
+
+    def turn(number):
+        asked, body = {"Bucket": "quick", "Key": f"many/{number}"}, b"%d" % number * 1000
+        client.put_object(**asked, Body=body)
+        with_body = client.get_object(**asked)  # holds its connection while others are asked for
+        client.head_object(**asked)
+        return with_body["Body"].read() == body
+
+    with caplog.at_level(logging.ERROR), ThreadPoolExecutor(16) as pool:
+        assert all(pool.map(turn, range(200)))
+
+
+class Full:
+    """Stands where boto3 does, and says so."""
+
+    def copy_object(self, **asked):
+        return {"CopyObjectResult": {"ETag": "boto3"}}
+
+    def head_object(self, **asked):
+        return "boto3"
+
+
+@contextmanager
+def answering(status, body, close=False):
+    """A server that always says this."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_PUT(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) + (10 if close else 0)))
+            self.end_headers()
+            self.wfile.write(body)
+            self.close_connection = close
+
+        do_HEAD = do_PUT  # noqa: N815
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}"
+        listening.shutdown()
+        thread.join()
+
+
+RESULT = b"<CopyObjectResult><ETag>&quot;%s&quot;</ETag></CopyObjectResult>"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "close", "etag"),
+    [
+        (200, RESULT % b"1", False, '"1"'),
+        (200, b"<?xml version='1.0'?>\n<Error><Code>InternalError</Code></Error>", False, "boto3"),
+        (200, RESULT.replace(b"ETag", b"Other") % b"1", False, "boto3"),
+        (200, b"<CopyObjectResult><ETag>", False, "boto3"),
+        (200, b"", False, "boto3"),
+        (200, RESULT % b"1", True, "boto3"),
+        (500, RESULT % b"1", False, "boto3"),
+        (307, RESULT % b"1", False, "boto3"),
+    ],
+)
+def test_a_copy_counts_only_when_the_server_says_so(status, body, close, etag):
+    asked = {"Bucket": "b", "Key": "k", "CopySource": {"Bucket": "b", "Key": "s"}}
+    with answering(status, body, close) as url:
+        assert quick(None, Full(), url).copy_object(**asked)["CopyObjectResult"]["ETag"] == etag
+
+
+def test_a_store_that_is_away_is_boto3s_error(bucket, monkeypatch):
+    class Away:
+        def head_object(self, **asked):
+            raise EndpointConnectionError(endpoint_url="there")
+
+    with pytest.raises(EndpointConnectionError):
+        quick(None, Away(), "http://127.0.0.1:9").head_object(Bucket="b", Key="k")
+
+
+def test_behind_a_proxy_boto3_makes_every_call(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with answering(200, b"") as url:
+        monkeypatch.setattr("botocore.utils.should_bypass_proxies", lambda _: False)
+        assert quick(None, Full(), url).head_object(Bucket="b", Key="k") == "boto3"
