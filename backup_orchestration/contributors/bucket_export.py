@@ -11,18 +11,17 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
-from botocore.exceptions import BotoCoreError, ClientError
 
 from backup_orchestration.core.errors import HomelabError, SourceError
 from backup_orchestration.core.places import Bucket
 from backup_orchestration.core.secrets import SecretRef, Secrets
-from backup_orchestration.stores.bucket import s3_client
+from backup_orchestration.stores.bucket import Reached, reach
 
 _OBJECTS, _INDEX = "objects", "objects.json"
 _PARALLEL = 8
@@ -30,7 +29,6 @@ _CHUNK_BYTES = 1 << 20
 _NAME_BYTES = 255  # of one file name, on all file systems in use
 _MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _MIRROR = "back this bucket up with `minio-mirror`"
-_GONE = ("NoSuchKey", "404", "NotFound")
 
 
 @click.command()
@@ -48,22 +46,21 @@ def main(
     access_key, secret_key = SecretRef(file=access_key_file), SecretRef(file=secret_key_file)
     place = Bucket(bucket, "", endpoint, region, ca, access_key, secret_key, bucket)
     try:
-        client = s3_client(place, Secrets(here, here, os.environ, here))
-        rows = _copy_all(client, bucket, here / _OBJECTS)
-    except (BotoCoreError, ClientError, HomelabError, OSError) as error:
+        rows = _copy_all(reach(place, Secrets(here, here, os.environ, here)), here / _OBJECTS)
+    except (HomelabError, OSError) as error:
         sys.exit(f"{place}: {error}")
     (here / _INDEX).write_text(json.dumps(rows, indent=0, sort_keys=True), encoding="utf-8")
 
 
-def _copy_all(client: Any, bucket: str, into: Path) -> list[dict[str, Any]]:
+def _copy_all(bucket: Reached, into: Path) -> list[dict[str, Any]]:
     """Copy what is listed; an object that was deleted meanwhile is left out, as if it had been before."""
-    listed = list(_listed(client, bucket))
+    listed = _keys(bucket)
     for key in listed:
         _require_path(key)
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        copied = list(pool.map(lambda key: _copy(client, bucket, key, into), listed))
-    missing = [key for key, row in zip(listed, copied, strict=True) if row is None]
-    still = set(missing) & set(_listed(client, bucket)) if missing else set()
+        copied = list(pool.map(lambda key: _copy(bucket, key, into), listed))
+    missing = {key for key, row in zip(listed, copied, strict=True) if row is None}
+    still = missing.intersection(_keys(bucket)) if missing else missing
     if still:
         raise SourceError(f"{min(still)!r} is listed, and the store says that it is not there", remedy="see its log")
     rows = [row for row in copied if row is not None]
@@ -72,9 +69,11 @@ def _copy_all(client: Any, bucket: str, into: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _listed(client: Any, bucket: str) -> Iterator[str]:
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-        yield from (item["Key"] for item in page.get("Contents", ()))
+def _keys(bucket: Reached) -> list[str]:
+    try:
+        return [item.key for item in bucket.listed("")]
+    except KeyError:
+        raise SourceError("there is no such bucket", remedy="correct its name") from None
 
 
 def _require_path(key: str) -> None:
@@ -83,21 +82,19 @@ def _require_path(key: str) -> None:
         raise SourceError(f"the key {key!r} cannot be a path", remedy=_MIRROR)
 
 
-def _copy(client: Any, bucket: str, key: str, into: Path) -> dict[str, Any] | None:
+def _copy(bucket: Reached, key: str, into: Path) -> dict[str, Any] | None:
     """Copy one object; what it is, or None if it is not there."""
     try:
-        answer = client.get_object(Bucket=bucket, Key=key)
-    except ClientError as error:
-        if str(error.response.get("Error", {}).get("Code")) in _GONE:
-            return None
-        raise
+        answer = bucket.ask(lambda: bucket.client.get_object(Bucket=bucket.place.bucket, Key=key), key)
+    except KeyError:
+        return None
     path = into / key
     md5 = hashlib.md5(usedforsecurity=False)
     size = 0
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as file:
-            for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
+        with closing(answer["Body"]) as body, path.open("xb") as file:
+            while chunk := bucket.ask(lambda: body.read(_CHUNK_BYTES), key):
                 file.write(chunk)
                 md5.update(chunk)
                 size += len(chunk)

@@ -13,6 +13,9 @@ from botocore.response import StreamingBody
 from backup_orchestration.contributors import bucket_export
 from backup_orchestration.contributors.bucket_export import _copy_all
 from backup_orchestration.core.errors import SourceError
+from backup_orchestration.core.places import Bucket
+from backup_orchestration.core.secrets import SecretRef
+from backup_orchestration.stores.bucket import Reached
 
 
 class Client:
@@ -21,16 +24,15 @@ class Client:
     def __init__(self, objects, answers=None, gone=()):
         self.objects, self.answers, self.gone = dict(objects), answers or {}, set(gone)
 
-    def get_paginator(self, _name):
-        return self
-
-    def paginate(self, Bucket):  # noqa: N803
-        keys = sorted(self.objects)
-        yield {"Contents": [{"Key": key} for key in keys[:2]]}
-        yield {"Contents": [{"Key": key} for key in keys[2:]]}
-        yield {}  # as MinIO ends a listing of a multiple of 1,000 keys
-        for key in self.gone:
-            self.objects.pop(key, None)
+    def list_objects_v2(self, Bucket, Prefix, Delimiter, ContinuationToken="0"):  # noqa: N803
+        if ContinuationToken == "2":
+            for key in self.gone:
+                self.objects.pop(key, None)
+            return {"IsTruncated": False}  # as MinIO ends a listing of a multiple of 1,000 keys
+        keys, start = sorted(self.objects), int(ContinuationToken)
+        found = keys[:2] if start == 0 else keys[2:]
+        items = [{"Key": key, "Size": 0, "ETag": "", "LastModified": None} for key in found]
+        return {"Contents": items, "IsTruncated": True, "NextContinuationToken": str(start + 1)}
 
     def get_object(self, Bucket, Key):  # noqa: N803
         if Key not in self.objects or self.answers.get(Key) == "missing":
@@ -47,11 +49,20 @@ class Client:
         return answer | {"Body": StreamingBody(io.BytesIO(sent), len(sent))}
 
 
+def copy_all(client, into):
+    return _copy_all(reached(client), into)
+
+
+def reached(client):
+    key = SecretRef(name="key")
+    return Reached(Bucket("boxes", "", "https://localhost:1", "us-east-1", None, key, key, "boxes"), client)
+
+
 BOXES = {"lab/debian/1.box": b"box" * 1000, "lab/debian/metadata.json": b"{}", "empty": b"", "ünï+%25 \n": b"odd"}
 
 
 def test_every_object_comes_with_what_it_is(tmp_path):
-    rows = _copy_all(Client(BOXES), "boxes", tmp_path)
+    rows = copy_all(Client(BOXES), tmp_path)
     assert {key: (tmp_path / key).read_bytes() for key in BOXES} == BOXES
     assert [row["key"] for row in rows] == sorted(BOXES)
     assert {key: rows[0][key] for key in ("content_type", "metadata", "size")} == {
@@ -72,42 +83,42 @@ def test_every_object_comes_with_what_it_is(tmp_path):
 )
 def test_other_bytes_than_the_store_says_are_refused(tmp_path, answer):
     with pytest.raises(SourceError, match=r"'lab/debian/1.box' came with other bytes"):
-        _copy_all(Client(BOXES, {"lab/debian/1.box": answer}), "boxes", tmp_path)
+        copy_all(Client(BOXES, {"lab/debian/1.box": answer}), tmp_path)
 
 
 @pytest.mark.parametrize(
     "answer", [{"ETag": '"0123-2"'}, {"ETag": '"' + 32 * "0" + '"', "ServerSideEncryption": "aws:kms"}]
 )
 def test_an_etag_that_is_no_md5_is_not_held(tmp_path, answer):
-    assert len(_copy_all(Client(BOXES, {"lab/debian/1.box": answer}), "boxes", tmp_path)) == len(BOXES)
+    assert len(copy_all(Client(BOXES, {"lab/debian/1.box": answer}), tmp_path)) == len(BOXES)
 
 
 @pytest.mark.parametrize("key", ["/lead", "a//b", "trail/", "../up", "a/./b", "x" * 256, "é" * 128, "nul\0"])
 def test_a_key_that_cannot_be_a_path_is_named_before_anything_is_copied(tmp_path, key):
     with pytest.raises(SourceError, match=r"cannot be a path .back this bucket up with `minio-mirror`"):
-        _copy_all(Client({**BOXES, key: b""}), "boxes", tmp_path)
+        copy_all(Client({**BOXES, key: b""}), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_keys_that_are_one_path_are_refused(tmp_path):
     with pytest.raises(SourceError, match="collides with another one"):
-        _copy_all(Client({**BOXES, "empty/not": b"x"}), "boxes", tmp_path)
+        copy_all(Client({**BOXES, "empty/not": b"x"}), tmp_path)
 
 
 def test_what_was_deleted_meanwhile_is_left_out(tmp_path):
-    rows = _copy_all(Client(BOXES, gone=["empty"]), "boxes", tmp_path)
+    rows = copy_all(Client(BOXES, gone=["empty"]), tmp_path)
     assert [row["key"] for row in rows] == sorted(set(BOXES) - {"empty"})
 
 
 def test_what_is_listed_and_not_there_is_no_deletion(tmp_path):
     with pytest.raises(SourceError, match="'empty' is listed, and the store says that it is not there"):
-        _copy_all(Client(BOXES, {"empty": "missing"}), "boxes", tmp_path)
+        copy_all(Client(BOXES, {"empty": "missing"}), tmp_path)
 
 
 @pytest.mark.parametrize("client", [Client({}), Client({"one": b"1"}, gone=["one"])])
 def test_an_emptied_bucket_is_no_export(tmp_path, client):
     with pytest.raises(SourceError, match="holds no object"):
-        _copy_all(client, "boxes", tmp_path)
+        copy_all(client, tmp_path)
 
 
 def test_an_error_of_the_store_ends_it_with_one_line(tmp_path, monkeypatch):
@@ -126,7 +137,7 @@ def test_an_error_of_the_store_ends_it_with_one_line(tmp_path, monkeypatch):
 def test_the_index_is_written_last(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "key").write_text("k")
-    monkeypatch.setattr(bucket_export, "s3_client", lambda place, secrets: Client(BOXES))
+    monkeypatch.setattr(bucket_export, "reach", lambda place, secrets: reached(Client(BOXES)))
     bucket_export.main(
         ["https://localhost:1", "boxes", "--access-key-file", "key", "--secret-key-file", "key"], standalone_mode=False
     )
