@@ -64,7 +64,7 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
     @dg.op(
         name=_OP,
         out=dg.Out(dg.Nothing),
-        required_resource_keys=set(homelab.providers),
+        required_resource_keys=set(map(names.resource_key, homelab.providers)),
         description="Plans a restore, or restores into a new or empty directory. The plan is its metadata.",
     )
     def restore_snapshot(context: dg.OpExecutionContext, config: RestoreConfig) -> None:
@@ -77,7 +77,8 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
             if config.mode is Mode.APPLY:
                 require_word(plan, config.confirm)
                 target = plan.snapshot.target
-                provider: ProviderResource = getattr(context.resources, homelab.policy(target).provider)
+                key = names.resource_key(homelab.policy(target).provider)
+                provider: ProviderResource = getattr(context.resources, key)
                 done = provider.restore(plan, teller(context, listener, target))
                 listener.restored(done)
         if done is not None:
