@@ -127,13 +127,16 @@ class Damage:
         self.change("manifest.jsonl.gz", body=gzip.compress(b"".join(lines)))
 
     def forge(self):
-        """An edited manifest, and a COMPLETE that fits it, by somebody who has not the password."""
+        """An object less, a manifest without it, and a COMPLETE that fits, by somebody who has not the password."""
         lines = gzip.decompress(self.read("manifest.jsonl.gz")[0]).splitlines(keepends=True)
-        del lines[self.chance.randrange(len(lines))]
+        gone = json.loads(lines.pop(self.chance.randrange(len(lines))))
+        self.read(gone["name"])
+        self.site.store.delete_object(Bucket=self.site.backups, Key=self.prefix + gone["name"])
         body = gzip.compress(b"".join(lines))
         self.change("manifest.jsonl.gz", body=body)
         read = json.loads(self.read("COMPLETE")[0])
         read["record"] |= {"manifest_sha256": hashlib.sha256(body).hexdigest(), "objects": len(lines)}
+        read["record"]["bytes"] -= gone["size"]
         sealed = json.dumps(read).encode() if self.chance.random() < 0.5 else Seal("guessed").seal(read["record"])
         self.change("COMPLETE", body=sealed)
 

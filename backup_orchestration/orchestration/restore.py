@@ -77,8 +77,9 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
             if config.mode is Mode.APPLY:
                 require_word(plan, config.confirm)
                 target = plan.snapshot.target
-                key = names.resource_key(homelab.policy(target).provider)
-                provider: ProviderResource = getattr(context.resources, key)
+                provider: ProviderResource = getattr(
+                    context.resources, names.resource_key(homelab.policy(target).provider)
+                )
                 done = provider.restore(plan, teller(context, listener, target))
                 listener.restored(done)
         if done is not None:
