@@ -29,7 +29,7 @@ from backup_orchestration.devlab.certificates import Authority
 from backup_orchestration.devlab.needs import RCLONE
 from scripts.build_servers import MC, MINIO, VERSITYGW, Program
 
-ACCESS, SECRET = "tester-access", "tester-secret-key"
+ACCESS, SECRET = "access-key-of-tests", "secret-key-of-tests"
 REGION = "us-east-1"
 _SECONDS = 60
 
@@ -70,28 +70,6 @@ class Server:
             name="destinations.default",
         )  # fmt: skip
 
-    def mc(self) -> tuple[list[str], dict[str, str]]:
-        """How `mc` is called for it, as the alias `s`: its first words and its environment."""
-        home = self.root / "mc"
-        home.mkdir(exist_ok=True)
-        alias = {"url": self.endpoint, "accessKey": ACCESS, "secretKey": SECRET, "api": "s3v4", "path": "on"}
-        (home / "config.json").write_text(json.dumps({"version": "10", "aliases": {"s": alias}}))
-        if self.ca:
-            (home / "certs" / "CAs").mkdir(parents=True, exist_ok=True)
-            (home / "certs" / "CAs" / "ca.pem").write_bytes(self.ca.read_bytes())
-        return [str(built(MC)), "--config-dir", str(home), "--no-color", "--disable-pager"], {}
-
-    def rclone(self, provider: str = "Other") -> tuple[list[str], dict[str, str]]:
-        """How `rclone` is called for it, as the remote `s`: its first words and its environment."""
-        config = self.root / "rclone.conf"
-        lines = {
-            "type": "s3", "provider": provider, "endpoint": self.endpoint, "access_key_id": ACCESS,
-            "secret_access_key": SECRET, "region": REGION, "force_path_style": "true",
-        }  # fmt: skip
-        config.write_text("[s]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items()))
-        argv = [str(tools.find(RCLONE).path), "--config", str(config)]
-        return argv + (["--ca-cert", str(self.ca)] if self.ca else []), {}
-
 
 def built(program: Program) -> Path:
     """Where a program lies that `scripts/build_servers.py` builds.
@@ -102,6 +80,34 @@ def built(program: Program) -> Path:
     if not program.path.exists():
         raise ToolMissingError(f"{program.path} is not there", remedy="run `make servers`")
     return program.path
+
+
+def mc_for(room: Path, **aliases: Server) -> list[str]:
+    """How `mc` is called so that it knows these servers by these names; `room` is for its configuration."""
+    authorities = room / "certs" / "CAs"
+    authorities.mkdir(parents=True, exist_ok=True)
+    known = {}
+    for name, server in aliases.items():
+        known[name] = {"url": server.endpoint, "accessKey": ACCESS, "secretKey": SECRET, "api": "s3v4", "path": "on"}
+        if server.ca:
+            (authorities / f"{name}.pem").write_bytes(server.ca.read_bytes())
+    (room / "config.json").write_text(json.dumps({"version": "10", "aliases": known}))
+    return [str(built(MC)), "--config-dir", str(room), "--no-color", "--disable-pager"]
+
+
+def rclone_for(room: Path, provider: str = "Other", **remotes: Server) -> list[str]:
+    """How `rclone` is called so that it knows these servers by these names; `room` is for its configuration."""
+    text = ""
+    for name, server in remotes.items():
+        lines = {
+            "type": "s3", "provider": provider, "endpoint": server.endpoint, "access_key_id": ACCESS,
+            "secret_access_key": SECRET, "region": REGION, "force_path_style": "true",
+        }  # fmt: skip
+        text += f"[{name}]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+    room.mkdir(exist_ok=True)
+    (room / "rclone.conf").write_text(text)
+    authorities = [word for server in remotes.values() if server.ca for word in ("--ca-cert", str(server.ca))]
+    return [str(tools.find(RCLONE).path), "--config", str(room / "rclone.conf"), *authorities]
 
 
 @contextmanager

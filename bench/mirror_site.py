@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup_orchestration_tests.s3_servers import Server
+from backup_orchestration_tests.s3_servers import Server, mc_for, rclone_for
 from bench.measure import Taken, run
 from bench.site import Site
 
@@ -94,10 +94,10 @@ class Mirrors:
     def mc(self) -> Taken:
         """`mc mirror`, then `mc diff`."""
         name = self._name("mc")
-        argv, env = self.server.mc()
+        argv = mc_for(self.room / "mc", s=self.server)
         source, target = f"s/{self.bucket}/", f"s/{_BACKUPS}/{name}/"
-        taken = run([*argv, "mirror", "--quiet", source, target], env=env)
-        taken += run([*argv, "diff", source, target], env=env)
+        taken = run([*argv, "mirror", "--quiet", source, target])
+        taken += run([*argv, "diff", source, target])
         self._remove(name)
         return taken
 
@@ -109,16 +109,17 @@ class Mirrors:
 
     def _rclone(self, workers: int) -> Taken:
         name = self._name("rclone")
-        argv, env = self._rclone_words()
+        argv = self._rclone_words()
         where = [f"s:{self.bucket}", f"s:{_BACKUPS}/{name}"]
         fast = ["--transfers", workers, "--checkers", workers]
-        taken = run([*argv, "copy", *map(str, fast), "--no-traverse", "--s3-no-check-bucket", *where], env=env)
-        taken += run([*argv, "check", *map(str, fast), *where], env=env)
+        taken = run([*argv, "copy", *map(str, fast), "--no-traverse", "--s3-no-check-bucket", *where])
+        taken += run([*argv, "check", *map(str, fast), *where])
         self._remove(name)
         return taken
 
-    def _rclone_words(self) -> tuple[Sequence[str], Mapping[str, str]]:
-        return self.server.rclone({"MinIO": "Minio", "rclone": "Rclone"}[self.server.name])
+    def _rclone_words(self) -> Sequence[str]:
+        provider = {"MinIO": "Minio", "rclone": "Rclone"}[self.server.name]
+        return rclone_for(self.room / "rclone", provider, s=self.server)
 
     def _name(self, rival: str) -> str:
         self._made += 1
@@ -138,5 +139,5 @@ class Mirrors:
 
     def _remove(self, name: str) -> None:
         """What was copied, so that every turn finds the same disk."""
-        argv, env = self._rclone_words()
-        run([*argv, "purge", "--checkers", "16", f"s:{_BACKUPS}/{name}"], env=env)
+        argv = self._rclone_words()
+        run([*argv, "purge", "--checkers", "16", f"s:{_BACKUPS}/{name}"])

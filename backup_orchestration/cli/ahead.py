@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 
 from backup_orchestration.cli.workers import terminated_as_interrupt
-from backup_orchestration.core.commands import die_with_parent
+from backup_orchestration.core.lifeline import die_with_parent
 from backup_orchestration.core.snapshot import Snapshot
 
 Listed = Sequence[Snapshot]

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 
 from backup_orchestration.core.chains import awaited, way_of
-from backup_orchestration.core.commands import die_with_parent
 from backup_orchestration.core.errors import HomelabError, ToolError
+from backup_orchestration.core.lifeline import die_with_parent
 from backup_orchestration.core.redaction import harmless
 
 # `tell(kind, payload)` sends to the parent.

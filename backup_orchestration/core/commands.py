@@ -7,9 +7,9 @@ wait before SIGKILL, whatever ends the block. What an exit code means is the cal
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +25,7 @@ from typing import IO
 
 from backup_orchestration.core.errors import CommandFailedError, CommandTimeoutError, ToolMissingError
 from backup_orchestration.core.identity import identity, within
+from backup_orchestration.core.lifeline import die_with_parent, through_setpriv, why_not_started
 from backup_orchestration.core.redaction import REDACTOR
 
 LineHandler = Callable[[str], None]
@@ -35,8 +36,6 @@ _GRACE_SECONDS = 30.0
 _LOOK_SECONDS = 0.5
 _KEPT_LINES = 100_000
 KEPT_ERROR_LINES = 200
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @dataclass(frozen=True)
@@ -135,6 +134,8 @@ def run(
         for stream in (process.stdout, process.stderr)[len(readers) :]:  # interrupted before anybody read it
             if stream:
                 stream.close()
+    if why := why_not_started(process.returncode, err):
+        raise _not_started(command, why)
     return Completed(command.name, process.returncode, "\n".join(out), "\n".join(err))
 
 
@@ -216,24 +217,30 @@ def start(command: Command, inherit: Sequence[int] = ()) -> Process:
     Raises:
         ToolMissingError: it cannot be started.
     """
+    argv = within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes)
+    env = minimal_environment(command.env)
+    setpriv = _setpriv()
+    asking = through_setpriv(setpriv, argv, env["PATH"], command.last_signal) if setpriv else None
     try:
         with _input(command.stdin) as stdin:
             return subprocess.Popen(
-                within(command.argv, command.user, cut_off=command.cut_off, writes=command.writes),
+                asking or argv,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=minimal_environment(command.env),
+                env=env,
                 cwd=command.cwd,
                 start_new_session=True,  # a Ctrl-C reaches us, and we stop the child in order
-                preexec_fn=partial(die_with_parent, command.last_signal),
+                preexec_fn=None if asking else partial(die_with_parent, command.last_signal),
                 pass_fds=inherit,
                 **identity(command.user),
             )
     except OSError as error:
-        raise ToolMissingError(
-            f"{command.argv[0]} cannot be started: {error.strerror}", remedy="see `homelab backup doctor`"
-        ) from error
+        raise _not_started(command, error.strerror) from error
+
+
+def _not_started(command: Command, why: str | None) -> ToolMissingError:
+    return ToolMissingError(f"{command.argv[0]} cannot be started: {why}", remedy="see `homelab backup doctor`")
 
 
 @contextmanager
@@ -248,12 +255,15 @@ def _input(text: str) -> Iterator[IO[bytes] | int]:
         yield file
 
 
-def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
-    """In a child: ask the kernel for a signal when our parent is killed, so that nothing writes on without it.
-
-    The signal follows the thread that started the child: commands are run from threads that wait for them.
-    """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+@cache
+def _setpriv() -> str | None:
+    """Where setpriv is, if it is one that can ask for a signal."""
+    found = shutil.which("setpriv")
+    argv = through_setpriv(found, ("echo", "asked"), os.defpath, signal.SIGTERM) if found else None
+    if argv is None:
+        return None
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, env=minimal_environment({}), check=False)
+    return found if done.stdout == b"asked\n" else None
 
 
 def read_beside(stream: IO[bytes], handle: LineHandler, *, redact: bool) -> Thread:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup_orchestration.core import manifest
+from backup_orchestration.core import manifest, object_manifest
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import PGDATA
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.core.sources import Files, PgDump, Postgres, Sqlite
+from backup_orchestration.core.sources import Bucket, Files, PgDump, Postgres, Sqlite
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ def way_back(policy: BackupPolicy, snapshot: Snapshot, root: Path) -> Way:
     if isinstance(source, Postgres):
         data = root / PGDATA
         return Way({str(source.data): str(data)}, _cluster(str(source.data), root))
+    if isinstance(source, Bucket):
+        return Way({source.summary: str(root / "objects")}, _objects(root))
     stored = [path for path in snapshot.paths if Path(path).name != manifest.FILENAME]
     if isinstance(source, Files):
         places = {path: _below(root, path) for path in stored}
@@ -88,6 +90,15 @@ def _dump(source: PgDump, there: str) -> Sequence[str]:
         "# into a new database beside the old one; roles and extensions that the dump names must be there",
         f"createdb {where} --template=template0 {name}",
         f"pg_restore {where} --exit-on-error --dbname={name} {shlex.quote(there)}",
+    )
+
+
+def _objects(root: Path) -> Sequence[str]:
+    names = shlex.quote(str(root / object_manifest.FILENAME))
+    return (
+        f"# objects stand by the SHA-256 of their keys, in objects/, because keys are no file names; {names} lists the",
+        "# keys with type, metadata and tags. To have them back in a bucket under their keys, copy the snapshot from",
+        "# the repository with the commands that the plan shows",
     )
 
 

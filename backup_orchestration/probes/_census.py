@@ -7,7 +7,7 @@ never from what was remembered: that came back with the data.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -20,18 +20,19 @@ from backup_orchestration.core.postgres import Server
 _ATTEMPTS = 3
 
 _ROLES = "SELECT rolname AS name FROM pg_roles WHERE rolname !~ '^pg_' ORDER BY 1"
-_EXTENSIONS = "SELECT extname AS name FROM pg_extension ORDER BY 1"
-_ENCODING = "SELECT pg_encoding_to_char(encoding) AS encoding FROM pg_database WHERE datname = current_database()"
-_NOT_HERE = """
-SELECT extname AS name FROM pg_extension
-WHERE NOT EXISTS (SELECT FROM pg_available_extensions() AS here WHERE here.name = extname) ORDER BY 1
+_AVAILABLE = "SELECT name FROM pg_available_extensions()"
+_DATABASE = """
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SELECT json_build_object(
+    'encoding', pg_encoding_to_char(encoding),
+    'extensions', (SELECT coalesce(json_agg(extname ORDER BY extname), '[]') FROM pg_extension)
+) FROM pg_database WHERE datname = current_database();
 """
 
 # Tables whose rows survive a restore: no temporary ones, and no unlogged ones, which recovery empties.
 _TABLES = """
-SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
-SELECT format('SELECT json_build_array(%L, {what}) FROM ONLY %I.%I AS homelab_row',
-              format('%I.%I', nspname, relname), {deleted}nspname, relname)
+SELECT format('SELECT json_build_array(%L, %L, {what}) FROM ONLY %I.%I AS homelab_row',
+              '{kind}', format('%I.%I', nspname, relname), {deleted}nspname, relname)
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE relkind = 'r' AND relpersistence = 'p'
   AND nspname NOT IN ('pg_catalog', 'information_schema', 'homelab') AND nspname !~ '^pg_toast'
@@ -39,8 +40,12 @@ WHERE relkind = 'r' AND relpersistence = 'p'
 ORDER BY nspname, relname
 \\gexec
 """
-_ROWS = ("count(*), %s", "pg_stat_get_tuples_deleted(pg_class.oid), ")
-_FINGERPRINT = ("count(*), coalesce(sum(hashtextextended(homelab_row::text, 0)::numeric), 0)::text", "")
+_ROWS = {"kind": "tables", "what": "count(*), %s", "deleted": "pg_stat_get_tuples_deleted(pg_class.oid), "}
+_FINGERPRINTS = {
+    "kind": "fingerprints",
+    "what": "count(*), coalesce(sum(hashtextextended(homelab_row::text, 0)::numeric), 0)::text",
+    "deleted": "",
+}
 _NOT_OF_EXTENSIONS = (
     "NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')"
 )
@@ -77,31 +82,30 @@ def census(server: Server, scope: Scope, databases: Sequence[str]) -> dict[str, 
     return {"roles": roles, "databases": {name: _database(server, scope, name) for name in databases}}
 
 
-def not_installed(server: Server, database: str) -> Sequence[str]:
-    """Extensions of a database whose files this machine lacks."""
-    return [row["name"] for row in server.rows(_NOT_HERE, database)]
+def available(server: Server) -> Collection[str]:
+    """Extensions whose files this machine has."""
+    return {row["name"] for row in server.rows(_AVAILABLE)}
 
 
 def _database(server: Server, scope: Scope, name: str) -> Mapping[str, Any]:
+    """One database, in one session and one transaction: starting a session costs more than most that is asked in it."""
     wanted = [f"NOT ({_like(scope.uncounted)})"]
     if not scope.extensions_tables:
         wanted.append(_NOT_OF_EXTENSIONS)
-    unchanging = [*wanted, _like(scope.unchanging)]
-    return {
-        "encoding": server.rows(_ENCODING, name)[0]["encoding"],
-        "extensions": [row["name"] for row in server.rows(_EXTENSIONS, name)],
-        "tables": _of_tables(server, name, _ROWS, wanted),
-        "fingerprints": _of_tables(server, name, _FINGERPRINT, unchanging) if scope.unchanging else {},
-    }
+    script = _DATABASE + _TABLES.format(**_ROWS, wanted=" AND ".join(wanted))
+    if scope.unchanging:
+        script += _TABLES.format(**_FINGERPRINTS, wanted=" AND ".join([*wanted, _like(scope.unchanging)]))
+    first, *counted = map(json.loads, _answers(server, script, name))
+    found: dict[str, Any] = {**first, "tables": {}, "fingerprints": {}}
+    for kind, table, *numbers in counted:
+        found[kind][table] = numbers
+    return found
 
 
-def _of_tables(server: Server, database: str, asked: tuple[str, str], wanted: Sequence[str]) -> Mapping[str, Any]:
-    what, deleted = asked
-    script = _TABLES.format(what=what, deleted=deleted, wanted=" AND ".join(wanted))
+def _answers(server: Server, script: str, database: str) -> Sequence[str]:
     for attempt in range(_ATTEMPTS):
         try:
-            answers = [json.loads(line) for line in server.execute(script, database)]
-            return {name: numbers for name, *numbers in answers}
+            return server.execute(script, database)
         except PostgresError as error:
             if attempt + 1 == _ATTEMPTS or "does not exist" not in error.message:
                 raise

@@ -17,7 +17,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import NEUTRAL, POSTGRES, Server, databases, server_of
 from backup_orchestration.core.sources import PgDump, Postgres
 from backup_orchestration.core.tools import Requirement
-from backup_orchestration.probes._census import Scope, census, matches, not_installed
+from backup_orchestration.probes._census import Scope, available, census, matches
 from backup_orchestration.probes._sql_options import Query, SqlOptions
 from backup_orchestration.probes.base import Finding, ProbeKind, Restored
 
@@ -145,8 +145,9 @@ def _refuse_unknown_extensions(server: Server, now: Mapping[str, Any]) -> None:
     Raises:
         ToolMissingError: names extension and database.
     """
-    for name in now["databases"]:
-        if missing := not_installed(server, name):
+    here = available(server)
+    for name, found in now["databases"].items():
+        if missing := [extension for extension in found["extensions"] if extension not in here]:
             raise ToolMissingError(
                 f"database {name} uses the extension {missing[0]}, which PostgreSQL {server.programs.major} here lacks",
                 remedy="install the extension's package on this machine",

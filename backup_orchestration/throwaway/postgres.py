@@ -30,7 +30,7 @@ _PORT = 5432
 _RECOVERY_SECONDS = 6 * 3600.0
 _STOP_SECONDS = 600.0
 _KILL_SECONDS = 10.0
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.02
 _STATUS_LINE = 7  # of postmaster.pid, see pidfile.h
 
 # On the command line they stand above every file.

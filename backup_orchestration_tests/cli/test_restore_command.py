@@ -32,10 +32,11 @@ def plan(site, to=None, **wanted):
 
 
 def tree(root):
-    """Every path below a directory with what is in it, and its time."""
+    """Every path below a directory with what is in it, and its time; without the fake provider's own notes."""
     return {
         str(path.relative_to(root)): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in root.rglob("*")
+        if path.name != "listed.jsonl"
     }
 
 

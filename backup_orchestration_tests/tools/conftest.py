@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from backup_orchestration.core import tools
-from backup_orchestration.core.commands import die_with_parent
+from backup_orchestration.core.lifeline import die_with_parent
 from backup_orchestration.core.places import Bucket
 from backup_orchestration.core.secrets import SecretRef
 from backup_orchestration.devlab.certificates import Authority

@@ -13,6 +13,7 @@ from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.errors import RestoreFailedError
 from backup_orchestration.operations.restore import restore
 from backup_orchestration.operations.restore_plan import Wanted, plan_restore
+from backup_orchestration_tests.mirrors import MirrorSite, odd_objects
 
 pytestmark = [pytest.mark.tools, pytest.mark.usefixtures("restic")]
 
@@ -90,6 +91,18 @@ def test_what_a_command_has_written_comes_back(site, start_repository):
     (path,) = done.plan.way.places.values()
     found = {item[0]: item[1] for item in entries(done.plan.place / path.removeprefix(f"{done.plan.place}/"))}
     assert found == {"": "dir", "/sub": "dir", "/sub/one": "file", "/two": "file"}
+
+
+def test_a_bucket_comes_back(tmp_path, moto, small_parts):
+    mirror = MirrorSite(tmp_path, moto.url)
+    odd_objects(mirror)
+    snapshot = mirror.backup()
+    done = restored(mirror)
+    held = mirror.everything(mirror.client, mirror.source)
+    place = done.plan.place
+    assert sum(path.is_file() for path in (place / "objects").rglob("*")) == len(held) == snapshot.counts["objects"]
+    assert [item.name for item in done.probes] == ["objects"]
+    assert dict(done.plan.way.places) == {mirror.homelab.policy(TARGET).source.summary: f"{place}/objects"}
 
 
 @pytest.mark.parametrize("harm", ["flipped", "missing"])

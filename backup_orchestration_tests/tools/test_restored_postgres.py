@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 
 import pytest
 
 from backup_orchestration.operations.restore import restore
 from backup_orchestration.operations.restore_plan import Wanted, plan_restore
-from backup_orchestration_tests.postgres_cluster import recovered
+from backup_orchestration_tests.postgres_cluster import recovered, wait
 from backup_orchestration_tests.tools.pg_labs import SCHEMA, drop_shop, tool
 
 pytestmark = [
@@ -52,6 +53,8 @@ def test_a_cluster_starts_where_it_was_restored(shop, postgres_cluster):
     repository = shop.homelab.repository("shop/db")
     postgres_cluster.archive_with(dict(repository.archive_settings()))
     snapshot = shop.backup("shop/db")
+    # Covered is from the second on after the one in which the set ended.
+    wait(lambda: postgres_cluster.now() > snapshot.finished_at + timedelta(seconds=2))
     postgres_cluster.sql("INSERT INTO away VALUES (51)", "shop")
     moment = postgres_cluster.now()
     postgres_cluster.sql("INSERT INTO away VALUES (52)", "shop")

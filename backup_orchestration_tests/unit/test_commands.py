@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -158,6 +159,31 @@ def test_a_program_that_cannot_be_started_is_missing(program):
         run(Command([program], 5))
 
 
+def test_a_program_that_the_system_refuses_is_missing(tmp_path):
+    """It is there, so that only who has become it could tell; and a program may end so by itself."""
+    broken = tmp_path / "tool"
+    broken.write_text("#!/no/such/interpreter\n")
+    broken.chmod(0o755)
+    with pytest.raises(ToolMissingError, match=f"{broken} cannot be started: No such file"):
+        run(Command([str(broken)], 5))
+    for code in (126, 127):
+        assert run(shell(f"echo 'failed to execute' >&2; exit {code}")).returncode == code
+
+
+@pytest.mark.parametrize("said", ["", "echo 'setpriv: unrecognized option: pdeathsig' >&2; exit 1", "exec echo lies"])
+def test_a_setpriv_that_cannot_ask_for_a_signal_is_not_used(tmp_path, monkeypatch, said):
+    other = tmp_path / "setpriv"
+    other.write_text(f"#!/bin/sh\n{said}\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert commands._setpriv.__wrapped__() is None
+
+
+def test_without_setpriv_it_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commands._setpriv.__wrapped__() is None
+
+
 def test_a_timeout_stops_the_program_and_its_grandchildren(tmp_path):
     grandchild = tmp_path / "pid"
     script = f"sleep 60 & echo $! >{grandchild}; wait"
@@ -212,17 +238,37 @@ def test_an_exception_while_waiting_stops_the_program(tmp_path):
     assert not is_running(pid_in(child))
 
 
-def test_the_program_ends_with_us_when_we_are_killed(tmp_path):
-    child = tmp_path / "pid"
+@pytest.mark.parametrize("without", ["", "commands._setpriv = lambda: None"], ids=["setpriv", "without"])
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
+def test_the_program_ends_with_us_when_we_are_killed(tmp_path, without, number):
+    child, heard = tmp_path / "pid", tmp_path / "heard"
+    script = f"trap 'touch {heard}; exit' {number[3:]}; echo $$ >{child}; while :; do sleep 0.05; done"
     code = f"""
-from backup_orchestration.core.commands import Command, run
-run(Command(["/bin/sh", "-c", "echo $$ >{child}; exec sleep 60"], 60))
+import signal
+from backup_orchestration.core import commands
+{without}
+commands.run(commands.Command(["/bin/sh", "-c", {script!r}], 60, last_signal=signal.{number}))
 """
     parent = os.posix_spawn(sys.executable, [sys.executable, "-c", code], os.environ)
     pid = pid_in(child)
     os.kill(parent, signal.SIGKILL)
     os.waitpid(parent, 0)
     assert wait_until(lambda: not is_running(pid))
+    assert heard.exists()
+
+
+def test_a_program_is_started_without_a_copy_of_this_process(monkeypatch):
+    """That copy costs more than many a program; Python makes it where it has something to do before the program."""
+    given = []
+    popen = subprocess.Popen
+
+    def starting(*args, **how):
+        given.append(how["preexec_fn"])
+        return popen(*args, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", starting)
+    assert run(shell("exit 5")).returncode == 5
+    assert given == [None]
 
 
 def test_waiting_works_where_the_system_has_no_pidfd(monkeypatch):

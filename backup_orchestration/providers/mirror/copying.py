@@ -135,7 +135,7 @@ class _Copier:
     def copy(self, task: Task) -> Copied | Missed:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return self._once(task)
+                return self._once(task, first=attempt == 1)
             except KeyError:
                 return Missed(task)
             except StoreError as error:
@@ -143,8 +143,10 @@ class _Copier:
                     raise StoreError(f"{task.key!r}: {error.message}", remedy=error.remedy) from error
         raise AssertionError  # the loop ends above
 
-    def _once(self, task: Task) -> Copied:
-        copied = self._on_server(task) if self._means.on_server and not task.digest else None
+    def _once(self, task: Task, *, first: bool) -> Copied:
+        # What a server cannot copy it may hold all the same: versitygw and keys that end in a slash.
+        on_server = self._means.on_server and first and not task.digest
+        copied = self._on_server(task) if on_server else None
         return copied or self._through_here(task)
 
     def _on_server(self, task: Task) -> Copied | None:
