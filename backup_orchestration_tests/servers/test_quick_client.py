@@ -89,6 +89,58 @@ def test_tags_are_as_boto3_says(bucket):
     assert {tag["Key"]: tag["Value"] for tag in told} == {"a": "1", "b": "x +"}
 
 
+def pages(client, **asked):
+    """Every page of a listing, as a mirror asks for it."""
+    found, token = [], {}
+    while True:
+        page = client.list_objects_v2(**asked, **token, Delimiter="")
+        found.append(page)
+        if not page.get("IsTruncated"):
+            return found
+        token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def test_listings_are_as_boto3_says(bucket):
+    full = bucket.client()
+    client = quick(bucket, full)
+    full.create_bucket(Bucket="listed")
+    odd = (
+        [key for key in KEYS if not set(key.split("/")) & {"", ".", ".."}]
+        if bucket.name != "rclone"
+        else ["a b", "ünï"]
+    )
+    keys = [f"page/{number:04}" for number in range(1001)] + odd
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket="listed", Key=key, Body=b"x"), keys))
+    fields = ("Key", "Size", "ETag", "LastModified")
+    for prefix in ("", "page/", "none"):
+        both = []
+        for each in (quick(bucket), full):
+            got = pages(each, Bucket="listed", Prefix=prefix)
+            both.append([{name: item[name] for name in fields} for page in got for item in page.get("Contents", ())])
+        assert both[0] == both[1]
+        assert len(both[0]) == {"": len(keys), "page/": 1001, "none": 0}[prefix]
+    assert client.list_objects_v2(Bucket="listed", Delimiter="/")["CommonPrefixes"]
+
+
+PAGE = b"""<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>k</Key><Size>1</Size>
+<ETag>"e"</ETag><LastModified>2026-11-25T08:55:07.447Z</LastModified></Contents></ListBucketResult>"""
+
+
+@pytest.mark.parametrize(
+    ("body", "ours"),
+    [
+        (PAGE, True), (PAGE[:-5], False), (PAGE.replace(b"Size", b"Other"), False),
+        (PAGE.replace(b"07.447Z", b"?"), False),
+        (PAGE.replace(b"ListBucketResult", b"Error"), False), (b"", False),
+    ],
+)  # fmt: skip
+def test_a_page_counts_only_whole(body, ours):
+    with answering(200, body) as url:
+        page = quick(None, Full(), url).list_objects_v2(Bucket="b", Prefix="")
+        assert (page == "boto3") is not ours
+
+
 @pytest.mark.only_servers("MinIO", "versitygw", "moto")
 def test_what_was_stored_compressed_is_read_as_it_was_stored(bucket):
     """The object's own content encoding is not undone on the way."""
@@ -151,6 +203,8 @@ class Full:
     def head_object(self, **asked):
         return "boto3"
 
+    list_objects_v2 = head_object
+
 
 @contextmanager
 def answering(status, body, close=False):
@@ -166,7 +220,7 @@ def answering(status, body, close=False):
             self.wfile.write(body)
             self.close_connection = close
 
-        do_HEAD = do_PUT  # noqa: N815
+        do_HEAD = do_GET = do_PUT  # noqa: N815
 
         def log_message(self, *_):
             pass
