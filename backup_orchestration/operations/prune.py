@@ -19,6 +19,7 @@ from backup_orchestration.core.retention import Circumstances, PrunePlan, plan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Verdict, assess
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.applications import needed
 from backup_orchestration.operations.backup import LOCK_SECONDS
 from backup_orchestration.operations.known import known_snapshots
 from backup_orchestration.providers.base import PruneReport, Repository, read_back_pruned
@@ -52,14 +53,17 @@ def plan_for(homelab: Homelab, target: str) -> PrunePlan:
     listed, unlisted = _listed(repository)
     now = homelab.now()
     found = assess(listed, ledger, policy.effective_rpo, now)
+    for_application, unsettled = needed(homelab, target, found)
+    restored = {item.snapshot_id: "being restored" for item in being_read(_locks(homelab), listed)}
     around = Circumstances(
         zone=ZoneInfo(policy.timezone),
         verified=_verified(found),
-        protected={item.snapshot_id: "being restored" for item in being_read(_locks(homelab), listed)},
+        protected={**for_application, **restored},
         halted=(
             *(f"{key} failed its restore test, which the repository is suspect for" for key in found.suspect_keys),
             *unlisted,
             *_vanished(ledger, listed),
+            *unsettled,
         ),
     )
     return plan(target, listed, policy.retention, now, around)

@@ -148,3 +148,53 @@ def test_what_is_asked_for_wrongly_is_refused(make, say, arguments, why):
     make("app/files", "app/other")
     done = say("backup", "prune", *arguments)
     assert done.code == 2 and why in done.err
+
+
+@pytest.fixture
+def application(site, dagster_home):
+    """`app/db` keeps one snapshot, and `app/files` comes after it."""
+    keep_one = KEEP_TWO.replace("keep_last=2", "keep_last=1")
+    database = policy("app/db").replace('provider="fake"', f'provider="fake", retention={keep_one}')
+    return make_fake(site, database, policy("app/files", after="app/db"), home=dagster_home)
+
+
+@pytest.fixture
+def night(application):
+    """A set that is verified, and a day later a database that is verified too."""
+    first = taken(application, ago(days=3), "app/db")
+    files = taken(application, ago(days=2), "app/files")
+    for target in ("app/db", "app/files"):
+        assert application.restore_test(target).passed
+    second = taken(application, ago(days=1), "app/db")
+    assert application.restore_test("app/db").passed
+    return first, files, second
+
+
+def test_the_recovery_point_of_an_application_stays(night, application, say):
+    first, _, second = night
+    done = say("backup", "prune", "--target", "app/db")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[:2] == [
+        f"app/db: keep    {second.key}  last snapshot, recovery point",
+        f"app/db: keep    {first.key}  recovery point of the application app",
+    ]
+    taken(application, ago(hours=1), "app/files")
+    assert application.restore_test("app/files").passed
+    assert f"app/db: remove  {first.key}" in say("backup", "prune", "--target", "app/db", "--plan").out
+
+
+def test_nothing_of_an_application_goes_while_another_member_is_suspect(night, application, say):
+    _, files, _ = night
+    damage(application, files)
+    assert not application.restore_test("app/files").passed
+    done = say("backup", "prune", "--target", "app/db")
+    assert done.code == 1
+    assert "app/files of the same application has no verified snapshot that counts any more" in done.out + done.err
+
+
+def test_nothing_of_an_application_goes_while_the_repository_of_another_member_is_gone(night, application, say):
+    (application.root / "backups" / "fake-app-files").rename(application.root / "elsewhere")
+    done = say("backup", "prune", "--target", "app/db")
+    assert done.code == 1
+    assert "app/files of the same application has no verified" in done.out + done.err
+    assert len(application.homelab.repository("app/db").snapshots()) == 2
