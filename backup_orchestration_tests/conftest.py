@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis  # noqa: F401 - its plugin imports it at the end, and warns when a command here has frozen the collector
 import pytest
 from running import Started, wait_until
 
