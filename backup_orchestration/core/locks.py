@@ -11,7 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from backup_orchestration.core.errors import RepositoryLockedError, StateError
@@ -40,8 +40,9 @@ def repository_lock(
     handle = lock_file(directory / f"{name}.lock")
     try:
         _acquire(handle, repository, timeout, on_wait)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()} {repository}\n".encode("utf-8", "surrogateescape"), 0)
+        with suppress(OSError):  # for whoever waits; a full disk keeps nobody from holding it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()} {repository}\n".encode("utf-8", "surrogateescape"), 0)
         yield
     finally:
         os.close(handle)

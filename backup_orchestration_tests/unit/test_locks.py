@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -113,3 +114,14 @@ def test_a_place_for_locks_that_cannot_be_made_is_named(tmp_path, locks):
         with repository_lock(tmp_path / locks, PLACE, timeout=0):
             pytest.fail("nothing is held")
     assert "mode" in caught.value.remedy
+
+
+def test_on_a_full_disk_it_can_be_held_all_the_same(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with repository_lock(tmp_path, "repository", timeout=0):
+        with pytest.raises(RepositoryLockedError):
+            with repository_lock(tmp_path, "repository", timeout=0):
+                pass
