@@ -99,7 +99,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Debian 12 without any tool; returns the directory that set-up unpacks into."""
     release = {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
     monkeypatch.setattr(bundles, "os_release", lambda: release)
-    monkeypatch.setattr(bundles.shutil, "which", lambda tool: f"/usr/bin/{tool}")
+    monkeypatch.setattr(bundles.shutil, "which", lambda tool, **_: f"/usr/bin/{tool}")
     monkeypatch.setattr(bundles, "debian_suites", lambda codename: [Suite("http://mirror.test/debian", codename)])
     keyring = tmp_path / "keyring.gpg"
     keyring.touch()
