@@ -297,6 +297,11 @@ def until() -> Callable[..., Any]:
     return wait_until
 
 
+def pytest_configure() -> None:
+    """Dagster leaves SIGTERM doing what SIGINT does; started with `&` by a script it is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what means nothing to this user, and start what takes longest first, so that no worker ends alone."""
     left = [item for item in items if item.get_closest_marker("unprivileged" if os.geteuid() == 0 else "root")]
