@@ -12,9 +12,11 @@ import re
 import shutil
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_PROGRAMS = (b"\x7fELF", b"#!")
 _CANNOT_START = (126, 127)  # as shells say it: it is no program, or not there
 _WHY = re.compile(r"setpriv: failed to execute .*: (.+)")
 
@@ -28,7 +30,9 @@ def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
 
 
 def through_setpriv(setpriv: str, argv: Sequence[str], path: str, number: signal.Signals) -> list[str] | None:
-    """The argument list that has setpriv ask; None where the program is not found, which only Popen can tell well.
+    """The argument list that has setpriv ask; None where the program cannot be started, which only Popen can tell well.
+
+    setpriv gives what is no program to a shell (execvp(3)), which ends with 0 after a file of zeros.
 
     Args:
         setpriv: where it is.
@@ -36,9 +40,18 @@ def through_setpriv(setpriv: str, argv: Sequence[str], path: str, number: signal
         path: PATH of the child.
         number: signal that the program gets when we are killed.
     """
-    if shutil.which(argv[0], path=path) is None:
+    found = shutil.which(argv[0], path=path)
+    if found is None or not _is_program(found):
         return None
     return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--", *argv]
+
+
+def _is_program(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(4).startswith(_PROGRAMS)
+    except OSError:
+        return False
 
 
 def why_not_started(returncode: int, stderr: Sequence[str]) -> str | None:

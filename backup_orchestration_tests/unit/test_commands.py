@@ -179,6 +179,14 @@ def test_a_setpriv_that_cannot_ask_for_a_signal_is_not_used(tmp_path, monkeypatc
     assert commands._setpriv.__wrapped__() is None
 
 
+def test_what_is_no_program_is_not_given_to_a_shell(tmp_path):
+    zeros = tmp_path / "tool"
+    zeros.write_bytes(bytes(4096))
+    zeros.chmod(0o700)
+    with pytest.raises(ToolMissingError, match="cannot be started: Exec format error"):
+        run(Command([str(zeros)]))
+
+
 def test_without_setpriv_it_is_not_used(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert commands._setpriv.__wrapped__() is None
