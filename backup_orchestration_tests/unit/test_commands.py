@@ -184,7 +184,7 @@ def test_what_is_no_program_is_not_given_to_a_shell(tmp_path):
     zeros.write_bytes(bytes(4096))
     zeros.chmod(0o700)
     with pytest.raises(ToolMissingError, match="cannot be started: Exec format error"):
-        run(Command([str(zeros)]))
+        run(Command([str(zeros)], 10))
 
 
 def test_without_setpriv_it_is_not_used(tmp_path, monkeypatch):
