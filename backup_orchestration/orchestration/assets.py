@@ -23,7 +23,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point, report_recovery_point
 from backup_orchestration.orchestration.reported import reported, teller
-from backup_orchestration.orchestration.resources import ProviderResource
+from backup_orchestration.orchestration.resources import provider_of
 from backup_orchestration.orchestration.stale_runs import mark_run
 
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=60)
@@ -76,7 +76,7 @@ def _backup_asset(homelab: Homelab, policy: BackupPolicy, listener: Listener, *,
         retry_policy=retries,
     )
     def backup(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
+        provider = provider_of(context.resources, policy)
         partitions = names.partitions_name(target)
         existed = bool(context.instance.get_dynamic_partitions(partitions))
         tell = teller(context, listener, target)
@@ -120,7 +120,7 @@ def _verified_asset(
     def restore_test(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-        provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
+        provider = provider_of(context.resources, policy)
         with reported(listener, target):
             mark_run(context.instance, context.run)
             tell, run_id = teller(context, listener, target), context.run.run_id

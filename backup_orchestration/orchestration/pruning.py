@@ -14,7 +14,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.reported import reported, teller
-from backup_orchestration.orchestration.resources import ProviderResource
+from backup_orchestration.orchestration.resources import provider_of
 from backup_orchestration.orchestration.stale_runs import mark_run
 
 _OP = "apply_retention"
@@ -52,7 +52,7 @@ def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
         with reported(listener, config.target):
             mark_run(context.instance, context.run)
             policy = homelab.policy(config.target)
-            provider: ProviderResource = getattr(context.resources, names.resource_key(policy.provider))
+            provider = provider_of(context.resources, policy)
             tell = teller(context, listener, policy.target)
             done = provider.prune(policy.target, tell, force=config.force, shown=listener.planned)
             for snapshot in done.report.removed if done.report else ():

@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import PrivateAttr
 
 from backup_orchestration.core.evidence import Evidence
+from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
@@ -67,3 +68,9 @@ def provider_resources(homelab: Homelab) -> dict[str, ProviderResource]:
         names.resource_key(name): ProviderResource(provider=name, settings=str(homelab.path))
         for name in homelab.providers
     }
+
+
+def provider_of(resources: object, policy: BackupPolicy) -> ProviderResource:
+    """The resource of a policy's provider, of those that an op has required."""
+    found: ProviderResource = getattr(resources, names.resource_key(policy.provider))
+    return found

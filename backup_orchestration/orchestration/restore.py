@@ -21,7 +21,7 @@ from backup_orchestration.operations.restore_plan import RestorePlan, Wanted, de
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.reported import reported, teller
-from backup_orchestration.orchestration.resources import ProviderResource
+from backup_orchestration.orchestration.resources import provider_of
 from backup_orchestration.orchestration.stale_runs import mark_run
 
 _OP = "restore_snapshot"
@@ -77,9 +77,7 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
             if config.mode is Mode.APPLY:
                 require_word(plan, config.confirm)
                 target = plan.snapshot.target
-                provider: ProviderResource = getattr(
-                    context.resources, names.resource_key(homelab.policy(target).provider)
-                )
+                provider = provider_of(context.resources, homelab.policy(target))
                 done = provider.restore(plan, teller(context, listener, target))
                 listener.restored(done)
         if done is not None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -103,9 +104,8 @@ def still_there(bucket: Reached, key: str) -> bool:
 
 def etag_of(bucket: Reached, key: str) -> tuple[str, int] | None:
     """ETag and size of an object as it is now; None: it is gone."""
-    ask: Callable[[], dict[str, object]] = lambda: bucket.client.head_object(Bucket=bucket.place.bucket, Key=key)  # noqa: E731
     try:
-        found = bucket.ask(ask, key)
+        found: Any = bucket.ask(lambda: bucket.client.head_object(Bucket=bucket.place.bucket, Key=key), key)
     except KeyError:
         return None
-    return str(found["ETag"]).strip('"'), int(str(found["ContentLength"]))
+    return str(found["ETag"]).strip('"'), int(found["ContentLength"])
