@@ -29,7 +29,7 @@ def show_ledger(targets: Sequence[str], *, as_json: bool) -> int:
         say_json([{"target": target, **asdict(item)} for target, item in found])
     else:
         for _, item in found:
-            say(f"{item.asset}: {f'{item.key}: ' if item.key else ''}{item.shown}")
+            say(item.text)
         if not found and not unread:
             say("nothing that Dagster shows is contradicted by evidence")
     return int(bool(found or unread))

@@ -14,7 +14,6 @@ from backup_orchestration.core.errors import HomelabError, NotBuiltYetError, Usa
 from backup_orchestration.core.redaction import REDACTOR
 
 _LATER = {
-    "reconcile": "holds partitions and evidence against the repositories",
     "kit": "writes what is needed to restore without this machine",
     "runbook": "writes the restore steps with plain tools",
     "report": "writes a static page",
@@ -110,6 +109,18 @@ def prune(targets: tuple[str, ...], everything: bool, only_plan: bool, force: in
     from backup_orchestration.cli.prune import show_or_apply
 
     sys.exit(show_or_apply(targets, everything=everything, only_plan=only_plan, force=force, as_json=as_json))
+
+
+@backup.command()
+@target_option
+@all_option
+@click.option("--plan", "only_plan", is_flag=True, help="Only show what is otherwise than it is remembered.")
+@json_option
+def reconcile(targets: tuple[str, ...], everything: bool, only_plan: bool, as_json: bool) -> None:
+    """Hold what is remembered against the repositories; exit code 1 if something is lost or contradicts."""
+    from backup_orchestration.cli.reconcile import show_or_reconcile
+
+    sys.exit(show_or_reconcile(targets, everything=everything, only_plan=only_plan, as_json=as_json))
 
 
 @backup.command()

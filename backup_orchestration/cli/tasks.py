@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import backup_orchestration.orchestration.execute as execute
@@ -17,6 +17,7 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.prune import Pruning
+from backup_orchestration.operations.reconcile import Reconciliation
 from backup_orchestration.operations.restore import Restoration
 from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.status import judge
@@ -52,6 +53,10 @@ class Forwarding(Listener):
     def pruned(self, done: Pruning) -> None:
         """See `Listener`."""
         self._tell("pruned", done)
+
+    def reconciled(self, done: Reconciliation, shown: Sequence[str]) -> None:
+        """See `Listener`."""
+        self._tell("reconciled", (done, shown))
 
     def restored(self, done: Restoration) -> None:
         """See `Listener`."""
@@ -112,6 +117,17 @@ def prunings(homelab: Homelab, force: int | None) -> Iterator[Task]:
 
         def task(target: str, tell: Tell) -> None:
             if not execute.run_prune(homelab, instance, target, Forwarding(tell), force=force):
+                tell("failed", None)
+
+        yield task
+
+
+def reconciliations(homelab: Homelab) -> Iterator[Task]:
+    """Hold one target after the other against its repository."""
+    with instance_for_runs(homelab) as instance:
+
+        def task(target: str, tell: Tell) -> None:
+            if not execute.run_reconcile(homelab, instance, target, Forwarding(tell)):
                 tell("failed", None)
 
         yield task

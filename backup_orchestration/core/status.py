@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from backup_orchestration.core.evidence import Evidence, Ledger
-from backup_orchestration.core.snapshot import CLOCK_TOLERANCE, Snapshot
+from backup_orchestration.core.evidence import Evidence, Ledger, Note, What
+from backup_orchestration.core.snapshot import CLOCK_TOLERANCE, Snapshot, rfc3339
 
 
 class Protection(StrEnum):
@@ -43,7 +43,8 @@ class Assessment:
         recovery_point: newest verified snapshot that exists.
         protection: see `Protection`.
         suspect_keys: listed snapshots whose last restore test failed; nothing may be pruned meanwhile.
-        last_test: newest authentic evidence.
+        last_test: newest authentic evidence of a restore test.
+        losses: authentic notes of snapshots that vanished or changed, oldest first.
         reason: why the protection is what it is, for people.
     """
 
@@ -54,6 +55,7 @@ class Assessment:
     protection: Protection
     suspect_keys: tuple[str, ...]
     last_test: Evidence | None
+    losses: tuple[Note, ...]
     reason: str
 
     @property
@@ -95,6 +97,7 @@ def assess(snapshots: Sequence[Snapshot], ledger: Ledger, rpo: timedelta, now: d
         *_about_failures(failed, tests),
         *_about_point(protection, point, newest_first, rpo, now),
         *_about_strangers(newest_first, ledger),
+        *_about_vanished(point, newest_first, ledger),
         *ledger.problems,
     ]
     return Assessment(
@@ -105,6 +108,7 @@ def assess(snapshots: Sequence[Snapshot], ledger: Ledger, rpo: timedelta, now: d
         protection=protection,
         suspect_keys=failed,
         last_test=ledger.records[-1] if ledger.records else None,
+        losses=tuple(note for note in ledger.notes if note.what is not What.REMOVED),
         reason="; ".join(reasons),
     )
 
@@ -121,6 +125,8 @@ class _Test:
 def _last_tests(snapshots: Sequence[Snapshot], ledger: Ledger) -> dict[str, _Test]:
     """The last restore test of each listed snapshot; it must name this very snapshot and repository.
 
+    A pass of a snapshot that vanished or changed after it counts no longer, also when all looks as before again.
+
     A pass at a later moment proves nothing about the snapshot as it was taken: what was missing then may have been
     written since. A failure counts, whatever the moment.
     """
@@ -135,15 +141,26 @@ def _last_tests(snapshots: Sequence[Snapshot], ledger: Ledger) -> dict[str, _Tes
         key = item.snapshot_key or ""
         if item.passed is False and key in listed and (key not in tests or tests[key].sequence < item.sequence):
             tests[key] = _Test(item.sequence, passed=False, evidence=None)
-    return tests
+    void = {key for key, note in ledger.last_notes.items() if note.what is not What.REMOVED}
+    return {key: test for key, test in tests.items() if key not in void or not test.passed}
 
 
 def _is_about(record: Evidence, snapshot: Snapshot) -> bool:
-    return (
-        record.snapshot_id == snapshot.snapshot_id
-        and record.repository_id == snapshot.repository_id
-        and record.taken_at == snapshot.taken_at
-    )
+    return not differences(record, snapshot)
+
+
+def differences(record: Evidence, snapshot: Snapshot) -> list[str]:
+    """What a listed snapshot has otherwise than the one of its key that was tested; words for people."""
+    return [
+        what
+        for what, tested, listed in (
+            ("repository", record.repository_id, snapshot.repository_id),
+            ("id", record.snapshot_id, snapshot.snapshot_id),
+            ("time", record.taken_at, snapshot.taken_at),
+            ("size", record.size_bytes, snapshot.size_bytes),
+        )
+        if tested not in (None, listed)
+    ]
 
 
 def _verdict(test: _Test | None) -> Verdict:
@@ -199,11 +216,11 @@ def _about_strangers(snapshots: Sequence[Snapshot], ledger: Ledger) -> list[str]
     """Say when evidence speaks of another repository than the one that is there: it was made anew."""
     here = {item.repository_id for item in snapshots}
     foreign = [record for record in ledger.records if here and record.repository_id not in here]
-    listed = {item.key for item in snapshots}
+    known = {*(item.key for item in snapshots), *ledger.last_notes}
     gone = {
         record.snapshot_key
         for record in ledger.records
-        if record.snapshot_key not in listed and record.repository_id in (here or {record.repository_id})
+        if record.snapshot_key not in known and record.repository_id in (here or {record.repository_id})
     }
     parts = []
     if foreign:
@@ -213,6 +230,18 @@ def _about_strangers(snapshots: Sequence[Snapshot], ledger: Ledger) -> list[str]
     if gone and ledger.records and ledger.records[-1].snapshot_key in gone:
         parts.append(f"{ledger.records[-1].snapshot_key} was tested and is no longer in the repository")
     return parts
+
+
+def _about_vanished(point: Snapshot | None, snapshots: Sequence[Snapshot], ledger: Ledger) -> list[str]:
+    """Say which snapshots newer than the recovery point are gone; of the older ones `reconcile` has told."""
+    listed = {item.key for item in snapshots}
+    since = point.key if point else ""
+    gone = [
+        f"{key} was found vanished at {rfc3339(note.at)}"
+        for key, note in ledger.last_notes.items()
+        if note.what is What.VANISHED and key not in listed and key > since
+    ]
+    return gone[-1:] if len(gone) < 2 else [f"{gone[-1]} (and {len(gone) - 1} more)"]
 
 
 def _age(span: timedelta) -> str:

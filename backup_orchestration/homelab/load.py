@@ -11,7 +11,7 @@ from pathlib import Path
 from backup_orchestration.core import settings as settings_file
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import UnknownTargetError
-from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.evidence_store import EvidenceStore
 from backup_orchestration.core.places import Place, place_of
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.postgres import POSTGRES

@@ -59,7 +59,8 @@ def backup(
     policy = homelab.policy(target)
     repository = homelab.repository(target)
     reap(homelab.home / "labs")  # what a killed restore test left is a copy of the data, in clear
-    existed = existed or bool(homelab.evidence().ledger(target, policy.destination).records)
+    ledger = homelab.evidence().ledger(target, policy.destination)
+    existed = existed or bool(ledger.records or ledger.notes)
 
     def waiting() -> None:
         progress(Update("waiting", message=f"{repository.location} is in use; waiting for it"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import UTC, datetime
 
-from backup_orchestration.core.evidence import Ledger
+from backup_orchestration.core.evidence import Ledger, What
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, assess
@@ -27,11 +27,21 @@ def assess_known(policy: BackupPolicy, keys: Collection[str], ledger: Ledger, no
     return assess(known_snapshots(policy, keys, ledger), ledger, policy.effective_rpo, now)
 
 
+def gone(ledger: Ledger) -> set[str]:
+    """Keys of the snapshots that have vanished or were removed, as far as evidence says so."""
+    return {key for key, note in ledger.last_notes.items() if note.what is not What.CHANGED}
+
+
 def known_snapshots(policy: BackupPolicy, keys: Collection[str], ledger: Ledger) -> list[Snapshot]:
-    """What is known of remembered snapshots: where evidence does not say it whole, the id is its beginning alone."""
-    tested = {record.snapshot_key: record for record in ledger.records}
+    """What is known of remembered snapshots: where evidence does not say it whole, the id is its beginning alone.
+
+    Those of which evidence says that they have vanished or were removed are left out.
+    """
+    tested, left_out = ledger.last_tests, gone(ledger)
     snapshots = []
     for key in keys:
+        if key in left_out:
+            continue
         record = tested.get(key)
         snapshots.append(
             Snapshot(
@@ -41,7 +51,7 @@ def known_snapshots(policy: BackupPolicy, keys: Collection[str], ledger: Ledger)
                 repository_id=record.repository_id if record else _newest_repository(ledger),
                 snapshot_id=record.snapshot_id if record else key.partition("-")[2],
                 taken_at=record.taken_at if record else _time_of(key),
-                size_bytes=0,
+                size_bytes=(record.size_bytes if record else None) or 0,
             )
         )
     return snapshots

@@ -22,7 +22,8 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.applications import needed
 from backup_orchestration.operations.backup import LOCK_SECONDS
 from backup_orchestration.operations.known import known_snapshots
-from backup_orchestration.providers.base import PruneReport, Repository, read_back_pruned
+from backup_orchestration.operations.noting import note_removal
+from backup_orchestration.providers.base import Listing, PruneReport, Repository, read_back_pruned
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ def plan_for(homelab: Homelab, target: str) -> PrunePlan:
     """
     policy, repository = homelab.policy(target), homelab.repository(target)
     ledger = homelab.evidence().ledger(target, policy.destination)
-    listed, unlisted = _listed(repository)
+    listing = _listing(repository)
+    listed = listing.snapshots
     now = homelab.now()
     found = assess(listed, ledger, policy.effective_rpo, now)
     for_application, unsettled = needed(homelab, target, found)
@@ -61,7 +63,7 @@ def plan_for(homelab: Homelab, target: str) -> PrunePlan:
         protected={**for_application, **restored},
         halted=(
             *(f"{key} failed its restore test, which the repository is suspect for" for key in found.suspect_keys),
-            *unlisted,
+            *listing.unlisted,
             *_vanished(ledger, listed),
             *unsettled,
         ),
@@ -89,6 +91,7 @@ def prune(
     target: str,
     progress: Progress = silent,
     *,
+    run_id: str = "",
     force: int | None = None,
     shown: Callable[[PrunePlan], None] = _nobody,
 ) -> Pruning:
@@ -98,6 +101,7 @@ def prune(
         homelab: the installation.
         target: full name.
         progress: told of every step.
+        run_id: of the run that does it.
         force: how many snapshots may go, where that is more than half of them.
         shown: told of the plan before anything is removed.
 
@@ -119,6 +123,7 @@ def prune(
         if wanted.halted:
             return Pruning(wanted)
         _require_consent(wanted, force)
+        note_removal(homelab, target, [item.key for item in wanted.removed], run_id)
         report = repository.prune(wanted, progress)
         read_back_pruned(wanted, repository.snapshots())
         forget(locks, wanted.removed)
@@ -140,11 +145,11 @@ def _require_consent(wanted: PrunePlan, force: int | None) -> None:
         )
 
 
-def _listed(repository: Repository) -> tuple[Sequence[Snapshot], Sequence[str]]:
+def _listing(repository: Repository) -> Listing:
     try:
-        return repository.snapshots(), repository.unlisted()
+        return repository.listing()
     except RepositoryMissingError as error:
-        return (), (error.message,)
+        return Listing((), (error.message,))
 
 
 def _vanished(ledger: Ledger, listed: Sequence[Snapshot]) -> list[str]:

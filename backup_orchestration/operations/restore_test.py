@@ -23,7 +23,6 @@ from backup_orchestration.core.errors import (
     UnknownSnapshotError,
 )
 from backup_orchestration.core.evidence import Evidence, ProbeResult
-from backup_orchestration.core.locks import repository_lock
 from backup_orchestration.core.policy import Probe
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.readers import reading
@@ -33,13 +32,13 @@ from backup_orchestration.core.time_limit import time_limit
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import LOCK_SECONDS
 from backup_orchestration.operations.lab import Live, started
+from backup_orchestration.operations.noting import evidence_lock
 from backup_orchestration.probes.base import Restored
 from backup_orchestration.providers.base import Repository, RestoreReport, RestoreSpec
 from backup_orchestration.throwaway.process import ProcessLab, process_lab, reap
 from backup_orchestration.throwaway.restored_cluster import START
 
 RESTORE = "restore"
-_EVIDENCE_LOCK_SECONDS = 300.0
 _REASON_CHARACTERS = 1000
 
 
@@ -221,6 +220,7 @@ def _evidence(
         reason=f"{failed.name}: {failed.summary}" if failed else "",
         probes=tuple(results),
         counts=counts,
+        size_bytes=snapshot.size_bytes,
         restore_seconds=round(report.seconds, 3) if report else 0.0,
         bytes_read=report.bytes_read if report else 0,
         versions=_versions(homelab, snapshot),
@@ -239,8 +239,7 @@ def _versions(homelab: Homelab, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _append(homelab: Homelab, evidence: Evidence) -> Evidence:
-    place = f"{homelab.evidence_place}/{evidence.target}/{evidence.destination}"
-    with repository_lock(homelab.home / "locks", place, timeout=_EVIDENCE_LOCK_SECONDS):
+    with evidence_lock(homelab, evidence.target):
         return homelab.evidence().append(evidence)
 
 

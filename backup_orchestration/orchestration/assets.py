@@ -12,7 +12,6 @@ from typing import Any
 import dagster as dg
 
 from backup_orchestration.core.errors import RepositoryMissingError, UnknownSnapshotError
-from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import Snapshot
@@ -20,6 +19,7 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import NO_WISH, Wish
 from backup_orchestration.operations.status import recovery_point_after
 from backup_orchestration.orchestration import names
+from backup_orchestration.orchestration.evidence_metadata import evidence_metadata
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point, report_recovery_point
 from backup_orchestration.orchestration.reported import reported, teller
@@ -134,7 +134,7 @@ def _verified_asset(
             point = recovery_point_after(homelab, evidence, before)
             report_recovery_point(context.instance, target, point, run_id)
             listener.tested(evidence)
-        metadata = _evidence_metadata(evidence)
+        metadata = evidence_metadata(evidence)
         yield dg.AssetCheckResult(
             passed=evidence.passed,
             asset_key=key,
@@ -175,20 +175,4 @@ def _snapshot_metadata(homelab: Homelab, snapshot: Snapshot, seconds: float) -> 
         "backup_seconds": round(seconds, 3),
         "restore_without_homelab": dg.MetadataValue.md(f"```sh\n{REDACTOR.clean_lines(commands)}\n```"),
         **dict(snapshot.counts),
-    }
-
-
-def _evidence_metadata(evidence: Evidence) -> dict[str, Any]:
-    probes = "\n".join(
-        f"| {item.name} | {'passed' if item.passed else 'FAILED'} | {item.summary.replace('|', '/')} |"
-        for item in evidence.probes
-    )
-    return {
-        "snapshot": evidence.snapshot_key,
-        "evidence": evidence.sequence,
-        "taken_at": dg.MetadataValue.timestamp(evidence.taken_at),
-        "restore_seconds": evidence.restore_seconds,
-        "bytes_read": evidence.bytes_read,
-        "probes": dg.MetadataValue.md(f"| probe | result | found |\n|---|---|---|\n{probes}"),
-        **dict(evidence.counts),
     }

@@ -14,6 +14,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.assets import assets_of
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.pruning import prune_job, prune_schedule
+from backup_orchestration.orchestration.reconciling import reconcile_job, reconcile_schedule
 from backup_orchestration.orchestration.resources import provider_resources
 from backup_orchestration.orchestration.restore import restore_job
 from backup_orchestration.orchestration.schedules import schedules_of
@@ -41,12 +42,13 @@ def build_definitions(
     assets: list[Any] = []
     for target in chosen:
         assets += assets_of(homelab, target, listener or Listener(), wish=wish, listed=listed)
-    jobs: list[Any] = [prune_job(homelab, listener or Listener()), restore_job(homelab, listener or Listener())]
+    heard = listener or Listener()
+    jobs: list[Any] = [prune_job(homelab, heard), restore_job(homelab, heard), reconcile_job(homelab, heard)]
     schedules: list[Any] = [schedule for target in chosen for schedule in schedules_of(homelab.policy(target))]
     if chosen:
         backups = dg.AssetSelection.assets(*(names.target_key(target) for target in chosen))
         jobs.append(dg.define_asset_job(names.BACKUPS_JOB, backups, description="Takes snapshots of chosen targets."))
-        schedules.append(prune_schedule(chosen))
+        schedules += [reconcile_schedule(chosen), prune_schedule(chosen)]
     return dg.Definitions(
         assets=assets,
         jobs=jobs,

@@ -19,6 +19,7 @@ from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.build import build_definitions
 from backup_orchestration.orchestration.listener import Listener
 from backup_orchestration.orchestration.pruning import prune_config, prune_job
+from backup_orchestration.orchestration.reconciling import reconcile_config, reconcile_job
 from backup_orchestration.orchestration.recovery_point import recompute_recovery_point
 from backup_orchestration.orchestration.resources import provider_resources
 from backup_orchestration.orchestration.restore import restore_config, restore_job
@@ -62,6 +63,21 @@ def run_prune(
     """Apply the retention of one target; the listener hears of the plan, of what was done, or of the error."""
     result = prune_job(homelab, listener).execute_in_process(
         run_config={**_QUIET, **prune_config(target, force)},
+        instance=instance,
+        resources=provider_resources(homelab),
+        tags={names.TARGET_TAG: target, **process_tags()},
+        raise_on_error=False,
+    )
+    return bool(result.success)
+
+
+def run_reconcile(homelab: Homelab, instance: dg.DagsterInstance, target: str, listener: Listener) -> bool:
+    """Hold one target against its repository; the listener hears what was found, or of the error.
+
+    Returns whether all is as it should be.
+    """
+    result = reconcile_job(homelab, listener).execute_in_process(
+        run_config={**_QUIET, **reconcile_config(target)},
         instance=instance,
         resources=provider_resources(homelab),
         tags={names.TARGET_TAG: target, **process_tags()},

@@ -37,6 +37,11 @@ class Contradiction:
     key: str
     shown: str
 
+    @property
+    def text(self) -> str:
+        """One line."""
+        return f"{self.asset}: {f'{self.key}: ' if self.key else ''}{self.shown}"
+
 
 def contradictions(homelab: Homelab, target: str) -> list[Contradiction]:
     """Everything that Dagster shows of a target and that evidence does not bear out.
@@ -47,12 +52,11 @@ def contradictions(homelab: Homelab, target: str) -> list[Contradiction]:
     if not has_storage(homelab):
         return []
     with open_instance(homelab) as instance:
-        return contradictions_in(homelab, instance, target)
+        return contradictions_in(instance, target, judge(homelab, target))
 
 
-def contradictions_in(homelab: Homelab, instance: dg.DagsterInstance, target: str) -> list[Contradiction]:
-    """As `contradictions`, of an open instance."""
-    found = judge(homelab, target)
+def contradictions_in(instance: dg.DagsterInstance, target: str, found: Assessment) -> list[Contradiction]:
+    """As `contradictions`, of an open instance and a target that was judged already."""
     return [
         *_of_backups(instance, target),
         *_of_restore_tests(instance, target, found),

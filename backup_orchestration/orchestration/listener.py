@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from backup_orchestration.core.errors import HomelabError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.progress import Update
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.operations.prune import Pruning
+from backup_orchestration.operations.reconcile import Reconciliation
 from backup_orchestration.operations.restore import Restoration
 
 
@@ -28,6 +31,9 @@ class Listener:
 
     def pruned(self, done: Pruning) -> None:
         """Retention was applied, or was found to be halted."""
+
+    def reconciled(self, done: Reconciliation, shown: Sequence[str]) -> None:
+        """A target was held against its repository; `shown` is what Dagster shows and evidence does not bear out."""
 
     def restored(self, done: Restoration) -> None:
         """A snapshot was restored for good and stands in its place; its probes may have failed."""

@@ -8,6 +8,7 @@ CHECK = "restore_test"
 BACKUPS_JOB = "backups"
 PRUNE_JOB = "prune"
 RESTORE_JOB = "restore"
+RECONCILE_JOB = "reconcile"
 ALL_ASSETS_JOB = "__ASSET_JOB"  # the one Dagster makes: it alone holds assets of different partitions
 TARGET_TAG = "homelab/target"
 SLOT_TAG = "homelab/slot"  # of a run that its cron started: the moment it was due, UTC

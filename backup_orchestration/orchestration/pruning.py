@@ -54,7 +54,7 @@ def prune_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
             policy = homelab.policy(config.target)
             provider = provider_of(context.resources, policy)
             tell = teller(context, listener, policy.target)
-            done = provider.prune(policy.target, tell, force=config.force, shown=listener.planned)
+            done = provider.prune(policy.target, context.run.run_id, tell, force=config.force, shown=listener.planned)
             for snapshot in done.report.removed if done.report else ():
                 context.instance.delete_dynamic_partition(names.partitions_name(policy.target), snapshot.key)
             listener.pruned(done)

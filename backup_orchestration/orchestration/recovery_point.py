@@ -36,6 +36,13 @@ def recompute_recovery_point(homelab: Homelab, instance: dg.DagsterInstance, tar
     report_recovery_point(instance, target, judge(homelab, target).standing_point, run_id)
 
 
+def shown_recovery_point(instance: dg.DagsterInstance, target: str) -> str | None:
+    """Key of what was reported here last, or `none`; None where nothing was, or a person reported something since."""
+    event = instance.get_latest_materialization_event(names.recovery_point_key(target))
+    materialization = event.asset_materialization if event and event.job_name == REPORTER else None
+    return str(materialization.metadata["snapshot"].value) if materialization else None
+
+
 def report_recovery_point(instance: dg.DagsterInstance, target: str, point: Snapshot | None, run_id: str) -> None:
     """Report the recovery point of a target as it is now.
 

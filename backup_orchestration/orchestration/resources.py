@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
 from backup_orchestration.operations.prune import Pruning, prune
+from backup_orchestration.operations.reconcile import Reconciliation, reconcile
 from backup_orchestration.operations.restore import Restoration, restore
 from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
@@ -52,10 +53,14 @@ class ProviderResource(dg.ConfigurableResource[Any]):
         return restore_test(self.homelab(), target, key, run_id, progress, listed=listed)
 
     def prune(
-        self, target: str, progress: Progress, *, force: int | None, shown: Callable[[PrunePlan], None]
+        self, target: str, run_id: str, progress: Progress, *, force: int | None, shown: Callable[[PrunePlan], None]
     ) -> Pruning:
         """See `operations.prune`."""
-        return prune(self.homelab(), target, progress, force=force, shown=shown)
+        return prune(self.homelab(), target, progress, run_id=run_id, force=force, shown=shown)
+
+    def reconcile(self, target: str, remembered: Collection[str], run_id: str) -> Reconciliation:
+        """See `operations.reconcile`."""
+        return reconcile(self.homelab(), target, remembered, run_id)
 
     def restore(self, plan: RestorePlan, progress: Progress) -> Restoration:
         """See `operations.restore`."""

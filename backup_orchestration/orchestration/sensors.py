@@ -9,7 +9,8 @@ from functools import cache
 
 import dagster as dg
 
-from backup_orchestration.core.evidence import EvidenceStore, Ledger
+from backup_orchestration.core.evidence import Ledger
+from backup_orchestration.core.evidence_store import EvidenceStore
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.alerts import Alert, State, alerts_between, state_of
@@ -21,6 +22,7 @@ from backup_orchestration.orchestration.chains import chains_sensor
 from backup_orchestration.orchestration.guard import without_secrets
 from backup_orchestration.orchestration.history import failed_runs
 from backup_orchestration.orchestration.pruning import prune_sensor
+from backup_orchestration.orchestration.reconciling import reconcile_sensor
 from backup_orchestration.orchestration.stale_runs import fail_stale_runs
 
 Store = Callable[[], EvidenceStore]
@@ -41,6 +43,7 @@ def sensors_of(homelab: Homelab, targets: Sequence[str]) -> list[dg.SensorDefini
         _alerts(homelab, targets, store),
         _dead_runs(),
         prune_sensor(homelab, targets, ledger_of),
+        reconcile_sensor(targets, ledger_of),
         *([chains] if chains else []),
     ]
 

@@ -24,9 +24,9 @@ _MANIFEST = "backup.manifest"
 _ENDED = "expire command end: completed successfully"
 
 
-def unlisted(cli: PgBackRestCli) -> list[str]:
+def unlisted(cli: PgBackRestCli, sets: Sequence[Mapping[str, Any]]) -> list[str]:
     """Complete sets that lie in the repository and that `info` does not know; lines for people."""
-    known = {item["label"] for item in cli.info()["backup"]}
+    known = {item["label"] for item in sets}
     place = f"backup/{cli.stanza}"
     lying = sorted(name for name in cli.listing(place) if _LABEL.fullmatch(name) and name not in known)
     return [

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from backup_orchestration.core.objects import Objects
 from backup_orchestration.core.progress import Progress, Update
@@ -29,15 +30,16 @@ _KINDS = ("data", "index", "snapshots")
 _AT_ONCE = 500
 
 
-def unlisted(cli: ResticCli, store: Objects) -> list[str]:
-    """Snapshot files that restic does not list: it skips what it cannot read, with exit code 0. Lines for people."""
-    lying = {name.rpartition("/")[2] for name in store.names("snapshots")}
-    listed = {item.get("id") for item in cli.snapshots()}
-    return [
-        f"restic cannot read the snapshot file {name[:8]}"
-        for name in sorted(lying - listed)
-        if _IDENTITY.fullmatch(name)
-    ]
+def snapshot_files(store: Objects) -> set[str]:
+    """Names of the snapshot files that lie in a repository, which are the ids; asked before restic is."""
+    names = (name.rpartition("/")[2] for name in store.names("snapshots"))
+    return {name for name in names if _IDENTITY.fullmatch(name)}
+
+
+def unlisted(lying: Collection[str], listed: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Snapshot files that restic has not listed: it skips what it cannot read, with exit code 0. Lines for people."""
+    known = {item.get("id") for item in listed}
+    return [f"restic cannot read the snapshot file {name[:8]}" for name in sorted(lying) if name not in known]
 
 
 def prune(

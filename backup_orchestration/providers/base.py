@@ -118,6 +118,19 @@ class PruneReport:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What one look at a repository finds.
+
+    Attributes:
+        snapshots: see `Repository.snapshots`.
+        unlisted: see `Repository.unlisted`.
+    """
+
+    snapshots: Sequence[Snapshot]
+    unlisted: Sequence[str] = ()
+
+
 def read_back_pruned(plan: PrunePlan, listed: Sequence[Snapshot]) -> PruneReport:
     """Hold what a repository lists after pruning against the plan. What came meanwhile is no difference.
 
@@ -194,6 +207,14 @@ class Repository(ABC):
         While there is any, the listing was cut short, or somebody tampered, and nothing is pruned.
         """
         return ()
+
+    def listing(self) -> Listing:
+        """`snapshots` and `unlisted` in one look, where the tool can give both at once.
+
+        Raises:
+            RepositoryMissingError: there is no repository.
+        """
+        return Listing(self.snapshots(), self.unlisted())
 
     @abstractmethod
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:

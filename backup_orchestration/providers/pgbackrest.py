@@ -48,6 +48,7 @@ from backup_orchestration.providers._pgbackrest_restore import archive_of, fetch
 from backup_orchestration.providers._pgbackrest_sets import is_own, moment, snapshot_of
 from backup_orchestration.providers.base import (
     BackupSpec,
+    Listing,
     Provider,
     PruneReport,
     Repository,
@@ -135,9 +136,7 @@ class PgBackRestRepository(Repository):
     def snapshots(self) -> Sequence[Snapshot]:
         """See `Repository`. Sets with damaged pages, and sets that others took, are not listed."""
         with self._cli() as cli:
-            sets = cli.info()["backup"]
-        own = (self._snapshot(item) for item in sets if is_own(item, self._policy.target) and not item.get("error"))
-        return sorted(own, key=lambda item: (item.taken_at, item.snapshot_id))
+            return self._own(cli.info()["backup"])
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
         """See `Repository`. The cluster is then at `root/pgdata`, and recovers when a server starts on it.
@@ -172,8 +171,13 @@ class PgBackRestRepository(Repository):
 
     def unlisted(self) -> Sequence[str]:
         """See `Repository`."""
+        return self.listing().unlisted
+
+    def listing(self) -> Listing:
+        """See `Repository`."""
         with self._cli() as cli:
-            return unlisted(cli)
+            sets = cli.info()["backup"]
+            return Listing(self._own(sets), unlisted(cli, sets))
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
@@ -314,6 +318,10 @@ class PgBackRestRepository(Repository):
                 names = {entry["database"]["id"]: entry["id"] for entry in stanza["archive"]}
                 return {**item, "archive-id": names.get(item["database"]["id"], "")}
         raise UnknownSnapshotError(f"{snapshot.key} is no longer in {self.location}", remedy="choose another one")
+
+    def _own(self, sets: Sequence[Mapping[str, Any]]) -> list[Snapshot]:
+        own = (self._snapshot(item) for item in sets if is_own(item, self._policy.target) and not item.get("error"))
+        return sorted(own, key=lambda item: (item.taken_at, item.snapshot_id))
 
     def _snapshot(self, item: Mapping[str, Any]) -> Snapshot:
         return snapshot_of(item, self._policy, self._source.data, self.location)

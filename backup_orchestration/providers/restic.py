@@ -44,12 +44,13 @@ from backup_orchestration.providers._restic_cli import (
     last_message,
 )
 from backup_orchestration.providers._restic_locks import drop_dead_locks, past_dead_locks
-from backup_orchestration.providers._restic_prune import prune, unlisted
+from backup_orchestration.providers._restic_prune import prune, snapshot_files, unlisted
 from backup_orchestration.providers._restic_snapshots import snapshot_of
 from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.access import access_commands, secret_file
 from backup_orchestration.providers.base import (
     BackupSpec,
+    Listing,
     Provider,
     PruneReport,
     Repository,
@@ -120,7 +121,7 @@ class ResticRepository(Repository):
         """See `Repository`."""
         with self._cli() as cli:
             listed = cli.snapshots(f"target={self._policy.target}")
-        return sorted(map(self._snapshot, listed), key=lambda item: (item.taken_at, item.snapshot_id))
+        return self._sorted(listed)
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
         """See `Repository`."""
@@ -150,8 +151,15 @@ class ResticRepository(Repository):
 
     def unlisted(self) -> Sequence[str]:
         """See `Repository`."""
+        return self.listing().unlisted
+
+    def listing(self) -> Listing:
+        """See `Repository`."""
+        lying = snapshot_files(self._repository_files())
         with self._cli() as cli:
-            return unlisted(cli, self._repository_files())
+            listed = cli.snapshots()
+        own = [item for item in listed if f"target={self._policy.target}" in (item.get("tags") or ())]
+        return Listing(self._sorted(own), unlisted(lying, listed))
 
     def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
         """See `Repository`."""
@@ -287,6 +295,9 @@ class ResticRepository(Repository):
         if not snapshot.size_bytes and dump:
             return ToolLiedError(f"{snapshot.key} holds an empty dump")
         return None
+
+    def _sorted(self, listed: Sequence[Mapping[str, Any]]) -> list[Snapshot]:
+        return sorted(map(self._snapshot, listed), key=lambda item: (item.taken_at, item.snapshot_id))
 
     def _snapshot(self, listed: Mapping[str, Any]) -> Snapshot:
         return snapshot_of(listed, Restic.name, self.location, self._policy.description)

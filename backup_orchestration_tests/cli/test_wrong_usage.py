@@ -27,13 +27,15 @@ WRONG = {
     "all on schedule": ["backup", "run", "--schedule", "--all"],
     "one on schedule": ["backup", "run", "--schedule", "--target", "app/files"],
     "reread on schedule": ["backup", "run", "--schedule", "--reread"],
+    "nothing to reconcile": ["backup", "reconcile"],
+    "unknown target to reconcile": ["backup", "reconcile", "--target", "app/nothing", "--plan"],
     "no such lab verb": ["devlab", "restart"],
     "unknown snapshot": ["backup", "restore-test", "--target", "app/files", "--snapshot", "20200101T000000Z-deadbeef"],
 }
 NOT_BUILT = [
-    *(["backup", verb] for verb in ("reconcile", "kit", "runbook", "report")),
+    *(["backup", verb] for verb in ("kit", "runbook", "report")),
     ["backup", "restore", "--target", "app/files", "--in-place"],
-    ["backup", "reconcile", "--all", "--dry-run"],
+    ["backup", "kit", "--all", "--dry-run"],
 ]
 NEED_SETTINGS = [
     ["backup", "run", "--all"],

@@ -23,7 +23,7 @@ class Heard(Listener):
     """Writes down what it hears."""
 
     def __init__(self):
-        self.snapshots, self.evidence, self.errors, self.prunings = [], [], [], []
+        self.snapshots, self.evidence, self.errors, self.prunings, self.reconciliations = [], [], [], [], []
 
     def took(self, snapshot):
         self.snapshots.append(snapshot)
@@ -33,6 +33,9 @@ class Heard(Listener):
 
     def pruned(self, done):
         self.prunings.append(done)
+
+    def reconciled(self, done, shown):
+        self.reconciliations.append((done, shown))
 
     def failed(self, target, error):
         self.errors.append(error)
@@ -62,6 +65,20 @@ class Graph:
     def prune(self, target="app/files", force=None):
         self.heard = Heard()
         return execute.run_prune(self.site.homelab, self.instance, target, self.heard, force=force)
+
+    def reconcile(self, target="app/files"):
+        self.heard = Heard()
+        return execute.run_reconcile(self.site.homelab, self.instance, target, self.heard)
+
+    @property
+    def last_failure(self) -> str:
+        """What the failed step of the last run said."""
+        (entry,) = [
+            entry
+            for entry in self.instance.all_logs(self.last_run.run_id)
+            if entry.dagster_event and entry.dagster_event.event_type_value == "STEP_FAILURE"
+        ]
+        return entry.dagster_event.event_specific_data.user_failure_data.description or ""
 
     def materialization(self, key):
         return self.instance.get_latest_materialization_event(key)

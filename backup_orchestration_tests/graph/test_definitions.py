@@ -104,4 +104,4 @@ def test_many_targets_make_few_jobs(site):
     """A job for each target would cost seconds to load."""
     make_fake(site, *(policy(f"app/t{number}") for number in range(12)))
     jobs = build_definitions(site.homelab).resolve_all_job_defs()
-    assert len(jobs) == 4
+    assert len(jobs) == 5

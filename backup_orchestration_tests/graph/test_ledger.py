@@ -17,7 +17,7 @@ POINT = f"{TARGET}/recovery_point"
 @pytest.fixture
 def ledger(graph):
     return lambda: [
-        (item.asset, item.key, item.shown) for item in contradictions_in(graph.site.homelab, graph.instance, TARGET)
+        (item.asset, item.key, item.shown) for item in contradictions_in(graph.instance, TARGET, graph.site.judge())
     ]
 
 

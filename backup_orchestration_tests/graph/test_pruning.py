@@ -82,7 +82,7 @@ def test_the_sensor_asks_for_a_run_after_each_newly_verified_snapshot_that_leave
     assert graph.prune(force=3)
     assert graph.site.restore_test().passed  # nothing is left to remove
     requests, cursor = tick(graph, cursor)
-    assert requests == [] and json.loads(cursor) == {TARGET: 3}
+    assert requests == [] and json.loads(cursor) == {TARGET: 4}  # 3 is the note of what was removed
 
 
 def test_the_sensor_asks_no_repository_and_for_nothing_of_a_suspect_one(graph):

@@ -11,7 +11,8 @@ import pytest
 from records import DESTINATION, TARGET, evidence, snapshot
 
 from backup_orchestration.core.errors import EvidenceError
-from backup_orchestration.core.evidence import EvidenceStore, Ledger
+from backup_orchestration.core.evidence import Ledger
+from backup_orchestration.core.evidence_store import EvidenceStore
 from backup_orchestration.stores.directory import DirectoryObjects
 
 OLD, MIDDLE, NEW = (snapshot(hours) for hours in (30, 20, 10))

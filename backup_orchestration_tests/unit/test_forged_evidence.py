@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from records import DESTINATION, NOW, TARGET, evidence, snapshot
 
-from backup_orchestration.core.evidence import EvidenceStore
+from backup_orchestration.core.evidence_store import EvidenceStore
 from backup_orchestration.core.status import Protection, Verdict, assess
 from backup_orchestration.stores.directory import DirectoryObjects
 

@@ -38,6 +38,7 @@ from backup_orchestration.core.tools import Requirement
 from backup_orchestration.providers.access import access_commands
 from backup_orchestration.providers.base import (
     BackupSpec,
+    Listing,
     Provider,
     PruneReport,
     Repository,
@@ -132,9 +133,7 @@ class MirrorRepository(Repository):
 
     def snapshots(self) -> Sequence[Snapshot]:
         """See `Repository`."""
-        identity = self._identity()
-        found = [record for key in self._keys() if isinstance(record := self._complete(key, identity), Complete)]
-        return sorted(map(self._snapshot, found), key=lambda item: (item.taken_at, item.snapshot_id))
+        return self.listing().snapshots
 
     def restore(self, snapshot: Snapshot, into: RestoreSpec, progress: Progress) -> RestoreReport:
         """See `Repository`. Objects stand where `object_manifest.file_of` says."""
@@ -165,9 +164,17 @@ class MirrorRepository(Repository):
 
     def unlisted(self) -> Sequence[str]:
         """See `Repository`."""
+        return self.listing().unlisted
+
+    def listing(self) -> Listing:
+        """See `Repository`."""
         identity = self._identity()
-        found = (self._complete(key, identity) for key in self._keys())
-        return [problem for problem in found if isinstance(problem, str)]
+        found = [self._complete(key, identity) for key in self._keys()]
+        whole = (self._snapshot(record) for record in found if isinstance(record, Complete))
+        return Listing(
+            sorted(whole, key=lambda item: (item.taken_at, item.snapshot_id)),
+            [problem for problem in found if isinstance(problem, str)],
+        )
 
     def health(self) -> Sequence[str]:
         """See `Repository`."""
