@@ -7,9 +7,11 @@ from records import DESTINATION, NOW, TARGET, evidence, snapshot
 
 from backup_orchestration.core.evidence import Note, What
 from backup_orchestration.core.evidence_store import EvidenceStore
+from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.reconciliation import findings
+from backup_orchestration.core.sources import Files
 from backup_orchestration.core.status import assess
-from backup_orchestration.operations.known import gone
+from backup_orchestration.operations.known import gone, known_snapshots
 from backup_orchestration.stores.directory import DirectoryObjects
 
 HOUR = NOW - NOW.replace(hour=11)
@@ -116,3 +118,13 @@ def test_a_record_of_before_sizes_were_kept_still_counts(store):
     assert evidence(one).size_bytes is None
     store.append(evidence(one))
     assert verdict(store, one) == "verified"
+
+
+def test_alerts_and_retention_do_not_count_on_what_is_gone(store, tmp_path):
+    """They ask no repository: a snapshot that vanished would be the newest to them for ever."""
+    one, lost, pruned, other = (snapshot(hours) for hours in (4, 3, 2, 1))
+    store.append(evidence(one))
+    store.note([note(What.VANISHED, lost), note(What.REMOVED, pruned), note(What.CHANGED, other)])
+    policy = BackupPolicy(target=TARGET, source=Files(path=tmp_path))
+    known = known_snapshots(policy, [item.key for item in (one, lost, pruned, other)], ledger(store))
+    assert [item.key for item in known] == [one.key, other.key]
