@@ -15,8 +15,6 @@ from backup_orchestration.core.redaction import REDACTOR
 
 _LATER = {
     "reconcile": "holds partitions and evidence against the repositories",
-    "kit": "writes what is needed to restore without this machine",
-    "runbook": "writes the restore steps with plain tools",
     "report": "writes a static page",
 }
 
@@ -185,6 +183,27 @@ def policies(as_json: bool) -> None:
     from backup_orchestration.cli.views import show_policies
 
     show_policies(as_json=as_json)
+
+
+@backup.command()
+@target_option
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", required=True, help="A new one.")
+@click.option("--with-secrets", is_flag=True, help="Put in what opens the repositories: keep the kit as a key.")
+@json_option
+def kit(targets: tuple[str, ...], to: Path, with_secrets: bool, as_json: bool) -> None:
+    """Write a directory from which everything is restored with plain tools alone, to be kept elsewhere."""
+    from backup_orchestration.cli.kit import write_kit
+
+    sys.exit(write_kit(targets, to, with_secrets=with_secrets, as_json=as_json))
+
+
+@backup.command()
+@target_option
+def runbook(targets: tuple[str, ...]) -> None:
+    """Print the steps that restore each target with plain tools."""
+    from backup_orchestration.cli.kit import show_runbook
+
+    sys.exit(show_runbook(targets))
 
 
 @backup.command()

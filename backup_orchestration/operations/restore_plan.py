@@ -112,7 +112,7 @@ def plan_restore(homelab: Homelab, target: str, wanted: Wanted) -> RestorePlan:
         probes=tuple(probe.name for probe in homelab.policy(target).probes),
         last_seconds=last.restore_seconds if last and last.restore_seconds else None,
         last_bytes=_restored_bytes(last) if last else None,
-        commands=tuple(repository.restore_commands(snapshot)),
+        commands=repository.by_hand().commands(snapshot),
         way=way_back(homelab.policy(target), snapshot, place),
     )
     return replace(plan, obstacle=_obstacle(plan, own_choice=wanted.to is not None))

@@ -31,7 +31,7 @@ WRONG = {
     "unknown snapshot": ["backup", "restore-test", "--target", "app/files", "--snapshot", "20200101T000000Z-deadbeef"],
 }
 NOT_BUILT = [
-    *(["backup", verb] for verb in ("reconcile", "kit", "runbook", "report")),
+    *(["backup", verb] for verb in ("reconcile", "report")),
     ["backup", "restore", "--target", "app/files", "--in-place"],
     ["backup", "reconcile", "--all", "--dry-run"],
 ]

@@ -38,6 +38,7 @@ from backup_orchestration.core.tools import Requirement
 from backup_orchestration.providers.access import access_commands
 from backup_orchestration.providers.base import (
     BackupSpec,
+    ByHand,
     Provider,
     PruneReport,
     Repository,
@@ -182,13 +183,19 @@ class MirrorRepository(Repository):
         lines = [f"{key} was begun and never finished; pruning removes it" for key in begun]
         return [*lines, *(record for record in records.values() if isinstance(record, str))]
 
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+    def by_hand(self) -> ByHand:
         """See `Repository`."""
-        data = f"s3://{self._place.bucket}/{self._reached(snapshot.key).key('data/')}"
-        endpoint = shlex.quote(self._place.endpoint)
-        return (
-            *access_commands(self._place, self._around.secrets, "AWS_CA_BUNDLE"),
-            f"aws s3 cp --recursive --endpoint-url {endpoint} {shlex.quote(data)} ./restored/",
+        place = self._place
+        where = shlex.quote(f":s3:{place.bucket}/{place.prefix}")
+        return ByHand(
+            opening=(
+                *access_commands(place, self._around.secrets, "RCLONE_CA_CERT"),
+                "export RCLONE_S3_PROVIDER=Other RCLONE_S3_ENV_AUTH=true",
+                f"export RCLONE_S3_ENDPOINT={shlex.quote(place.endpoint)} RCLONE_S3_REGION={shlex.quote(place.region)}",
+            ),
+            listing=f"rclone lsf --recursive --max-depth 2 --include '/*/{COMPLETE}' {where}",
+            restoring=(f'rclone copy {where}/"$SNAPSHOT"/data ./restored',),
+            named_by="key",
         )
 
     def _open_or_create(self, *, create: bool) -> str:
