@@ -96,10 +96,16 @@ def replace(place: Path, new: Path, key: str, moment: datetime) -> Replacement:
 
 
 def replacements(place: Path) -> list[Replacement]:
-    """What lies beside a place of replacements: done, killed and going on; sorted."""
+    """What lies beside a place of replacements: done, killed and going on; sorted.
+
+    Who may not see what lies there has replaced nothing there.
+    """
     named = re.compile(re.escape(place.name) + r"\.before-\d{8}T\d{6}Z-.+-\d{8}T\d{6}Z")
-    found = place.parent.iterdir() if place.parent.is_dir() else ()
-    return [Replacement(path, place) for path in sorted(found) if named.fullmatch(path.name) and _is_ours(path)]
+    try:
+        found = [path for path in place.parent.iterdir() if named.fullmatch(path.name)]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+    return [Replacement(path, place) for path in sorted(found) if _is_ours(path)]
 
 
 def settle(kept: Replacement) -> Outcome:
@@ -213,7 +219,7 @@ def _is_ours(root: Path) -> bool:
     if root.is_symlink() or not root.is_dir():
         return False
     try:
-        names = set(os.listdir(root))
+        names = {path.name for path in root.iterdir()}
     except OSError:
         return False
     return not names or bool(names & {_OPEN, _DONE})

@@ -140,7 +140,7 @@ def test_what_came_to_the_place_meanwhile_is_not_touched(tmp_path, monkeypatch, 
             mine.write_text("mine")
 
     monkeypatch.setattr(replaced, "_move", late)
-    with pytest.raises(StateError, match="something else has come to .*/place while it was replaced"):
+    with pytest.raises(StateError, match=r"something else has come to .*/place while it was replaced"):
         replace(case / "place", case / "new", KEY, NOW)
     monkeypatch.undo()
     (kept,) = replacements(case / "place")
