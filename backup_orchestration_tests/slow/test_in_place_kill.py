@@ -34,7 +34,7 @@ def test_a_restore_in_place_is_killed(sites, chance, matrix, who, number, moment
     command = begin(site, *wanted)
     pid = tool_begins(site, "restore")
     worker = parent(pid)
-    time.sleep(chance.uniform(0, 2.5))
+    time.sleep(chance.uniform(0, 1.2))
     victim = {"command": command.process.pid, "worker": worker, "tool": pid}[who]
     try:
         os.kill(victim, number)
@@ -52,4 +52,4 @@ def test_a_restore_in_place_is_killed(sites, chance, matrix, who, number, moment
     assert again.end() == 0, again.said()
     assert content(data) == good and not list(site.root.glob("source.partial-*"))
     stands = "the new data" if there == good else "the old data"
-    matrix("Restores in place killed: 0 to 2.5 s after the tool began", who, number.name, f"exit code {code}", stands)
+    matrix("Restores in place killed: 0 to 1.2 s after the tool began", who, number.name, f"exit code {code}", stands)

@@ -83,6 +83,7 @@ def test_files_come_back_in_place_with_links_modes_and_attributes(kept):
 def test_a_damaged_repository_replaces_nothing(kept):
     settings = kept.root / "homelab.toml"
     settings.write_text('restore_roots = ["."]\n' + settings.read_text())
+    kept.backup()
     before, number = entries(kept.root / "data"), (kept.root / "data").stat().st_ino
     for pack in kept.packs():
         pack.unlink()
