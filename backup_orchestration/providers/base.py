@@ -264,6 +264,11 @@ class Provider(ABC):
     tools: ClassVar[tuple[Requirement, ...]]
     sources: ClassVar[tuple[str, ...]]
 
+    def needs(self, policy: BackupPolicy) -> tuple[Requirement, ...]:
+        """What must be installed for the backups of one policy; restores do with `tools`."""
+        del policy
+        return self.tools
+
     @abstractmethod
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
         """A repository for this policy in this destination. Touches nothing and starts nothing."""
