@@ -11,7 +11,7 @@ from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.operations.prune import Pruning
 from backup_orchestration.operations.reconcile import Reconciliation
-from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restoration import Restoration
 
 
 class Listener:

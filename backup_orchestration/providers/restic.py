@@ -50,6 +50,7 @@ from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.access import access_commands, secret_file
 from backup_orchestration.providers.base import (
     BackupSpec,
+    ByHand,
     Listing,
     Provider,
     PruneReport,
@@ -161,15 +162,18 @@ class ResticRepository(Repository):
         own = [item for item in listed if f"target={self._policy.target}" in (item.get("tags") or ())]
         return Listing(self._sorted(own), unlisted(lying, listed))
 
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+    def by_hand(self) -> ByHand:
         """See `Repository`."""
         secrets = self._around.secrets
         password = secret_file(secrets, self._destination.password, self._what())
-        return (
-            f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
-            f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
-            *access_commands(self._place, secrets, "RESTIC_CACERT"),
-            f"restic restore {snapshot.snapshot_id} --target ./restored --verify",
+        return ByHand(
+            opening=(
+                f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
+                f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
+                *access_commands(self._place, secrets, "RESTIC_CACERT"),
+            ),
+            listing="restic snapshots",
+            restoring=('restic restore "$SNAPSHOT" --target ./restored --verify',),
         )
 
     @contextmanager

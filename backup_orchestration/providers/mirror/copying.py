@@ -43,6 +43,7 @@ class Task:
         size, etag: as the source listed it; another one is not copied.
         digest: what its bytes must be, see `Digest`; it is then copied through here.
         attributes: instead of those that the source says.
+        made: something is there already that another tool made; it counts if it holds.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Task:
     etag: str
     digest: str = ""
     attributes: Attributes | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,14 @@ class Copied:
     Attributes:
         etag: of the copy.
         digest: what its bytes are held against from now on.
+        made: it was there already.
     """
 
     task: Task
     etag: str
     digest: str
     attributes: Attributes
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,9 @@ class Missed:
     """The source does not have the object any more, or another one in its place."""
 
     task: Task
+
+
+Judge = Callable[[Task, Mapping[str, Any], Attributes, list[int]], Copied | None]
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,12 @@ class Means:
 
 
 def copy_all(
-    source: Reached, destination: Reached, tasks: Iterable[Task], means: Means, workers: int = WORKERS
+    source: Reached,
+    destination: Reached,
+    tasks: Iterable[Task],
+    means: Means,
+    workers: int = WORKERS,
+    judge: Judge | None = None,
 ) -> Iterator[Copied | Missed]:
     """Copy objects, in their order.
 
@@ -106,11 +118,13 @@ def copy_all(
         tasks: what to copy; taken as it is needed.
         means: see there.
         workers: how many are copied at once.
+        judge: says of what is `made` whether it holds, see `made.Made`.
 
     Raises:
         StoreError: one could not be copied, at the second attempt either; names the key.
+        ToolLiedError: what another tool made has other bytes; names the key.
     """
-    copier = _Copier(source, destination, means)
+    copier = _Copier(source, destination, means, judge)
     return in_order(copier.copy, tasks, workers)
 
 
@@ -129,8 +143,8 @@ def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int = WORK
 
 
 class _Copier:
-    def __init__(self, source: Reached, destination: Reached, means: Means) -> None:
-        self._source, self._destination, self._means = source, destination, means
+    def __init__(self, source: Reached, destination: Reached, means: Means, judge: Judge | None) -> None:
+        self._source, self._destination, self._means, self._judge = source, destination, means, judge
 
     def copy(self, task: Task) -> Copied | Missed:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -144,10 +158,18 @@ class _Copier:
         raise AssertionError  # the loop ends above
 
     def _once(self, task: Task, *, first: bool) -> Copied:
+        if first and (made := self._made(task)):
+            return made
         # What a server cannot copy it may hold all the same: versitygw and keys that end in a slash.
         on_server = self._means.on_server and first and not task.digest
         copied = self._on_server(task) if on_server else None
         return copied or self._through_here(task)
+
+    def _made(self, task: Task) -> Copied | None:
+        if not (task.made and self._judge):
+            return None
+        head = self._ask_source("head_object", task)
+        return self._judge(task, head, self._attributes(task, head), self._parts(task))
 
     def _on_server(self, task: Task) -> Copied | None:
         """A copy that the server made, if it can be held against the source's ETag."""
