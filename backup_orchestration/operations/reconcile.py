@@ -112,7 +112,7 @@ def _listing(repository: Repository, target: str, remembered: Collection[str]) -
         if not remembered:
             return Listing(())
         raise RepositoryMissingError(
-            f"{error.message}; {len(remembered)} snapshots of {target} are remembered, and nothing was changed",
+            f"{error.message}; remembered snapshots of {target}: {len(remembered)}; nothing was changed",
             remedy="mount it or bring it back; if it is gone for good, run the backup with --new-repository",
         ) from error
 

@@ -169,7 +169,7 @@ def test_what_does_not_answer_is_no_evidence_of_absence(graph, three, how):
         assert graph.point()[0] == three[1].key
         behave(site)
     elif how == "is missing":
-        assert "3 snapshots of app/files are remembered, and nothing was changed" in graph.last_failure
+        assert "remembered snapshots of app/files: 3; nothing was changed" in graph.last_failure
         (site.root / "elsewhere").rename(place)
     else:
         assert f"whether {three[1].key} vanished is not known" in graph.last_failure
