@@ -72,14 +72,18 @@ class Capture:
             StoreError: a server cannot be read or written, or cannot hold what the source holds; names the key.
             ToolLiedError: what the destination lists afterwards is not what was copied.
         """
+        self._progress(Update("list"))
         count = list_before(self._source, self._declared, self._index, before)
+        self._progress(Update("trial"))
         means = tried(self._destination, self._prefix + TRIAL, self._index.beside())
         self._copy(self._with_source(means), count)
+        self._progress(Update("list again"))
         list_after(self._source, self._declared, self._index, started)
         self._read_back()
         objects, size = self._index.totals()
         if not objects:
             raise SourceError(f"{self._declared.summary}: every object was deleted while it was copied")
+        self._progress(Update("manifest"))
         return Captured(self._store_manifest(), objects, size, self._changed, self._deleted, means.own)
 
     def _with_source(self, means: Means) -> Means:
@@ -97,6 +101,7 @@ class Capture:
         return replace(known, on_server=True)
 
     def _copy(self, means: Means, count: int) -> None:
+        self._progress(Update("copy"))
         tasks = (self._task(key, size, etag) for key, size, etag in self._index.wanted())
         missed = self._pass(tasks, means, count)
         again = []
