@@ -26,6 +26,8 @@ Out = TypeVar("Out")
 WORKERS = 16
 # In one request and in memory up to this size; for each worker.
 _WHOLE = 8 << 20
+# Up to this size, to get an object and to put it takes no longer than to ask for it and to have it copied.
+_SMALL = 64 << 10
 _PART = 16 << 20
 _LARGEST_PART = 64 << 20
 _MOST_PARTS = 10_000
@@ -81,6 +83,8 @@ class Means:
 
     Attributes:
         on_server: the destination's server can read the source.
+        replaces: it gives a copy the metadata and tags that it is told, and none that the source has by then; where it
+            does not, as rclone's, each copy is asked for what it has.
         md5: the destination's ETags are MD5s.
         tags: the destination keeps tags.
         source_tags: the source's server knows tags.
@@ -89,6 +93,7 @@ class Means:
     """
 
     on_server: bool = False
+    replaces: bool = True
     md5: bool = True
     tags: bool = True
     source_tags: bool = True
@@ -145,7 +150,7 @@ class _Copier:
 
     def _once(self, task: Task, *, first: bool) -> Copied:
         # What a server cannot copy it may hold all the same: versitygw and keys that end in a slash.
-        on_server = self._means.on_server and first and not task.digest
+        on_server = self._means.on_server and first and not task.digest and task.size > _SMALL
         copied = self._on_server(task) if on_server else None
         return copied or self._through_here(task)
 
@@ -158,17 +163,28 @@ class _Copier:
         if "-" not in task.etag:
             answer = self._destination.ask(
                 lambda: self._destination.client.copy_object(
-                    Bucket=self._destination.place.bucket, Key=task.to, **self._copy_source(task)
+                    Bucket=self._destination.place.bucket,
+                    Key=task.to,
+                    **self._copy_source(task),
+                    **attributes.replacing(tags=self._means.tags),
                 ),
                 task.key,
             )
             etag = str(answer["CopyObjectResult"]["ETag"]).strip('"')
-            return Copied(task, etag, f"md5:{etag}", attributes) if etag == task.etag else None
+            same = etag == task.etag and (self._means.replaces or self._was_given(task, attributes))
+            return Copied(task, etag, f"md5:{etag}", attributes) if same else None
         parts = self._parts(task)
         if not parts:
             return None
         etag = self._put_parts(task, attributes, _ranges(parts), self._copy_part)
         return Copied(task, etag, parts_digest(parts, etag), attributes) if etag == task.etag else None
+
+    def _was_given(self, task: Task, attributes: Attributes) -> bool:
+        """Whether a copy has what its source had when it was asked: a server may keep what was there by then."""
+        where = {"Bucket": self._destination.place.bucket, "Key": task.to}
+        head = self._store(lambda: self._destination.client.head_object(**where))
+        tags = tags_of(self._destination, task.to, head, self._means.counts_tags) if self._means.tags else {}
+        return Attributes(headers_of(head), metadata_of(head, self._means.own), tags) == attributes
 
     def _through_here(self, task: Task) -> Copied:
         answer = self._ask_source("get_object", task)
