@@ -29,7 +29,7 @@ from backup_orchestration.core.commands import Command, check
 from backup_orchestration.core.errors import RepositoryMissingError, RepositoryVanishedError, SourceError
 from backup_orchestration.core.progress import Update
 from backup_orchestration.core.snapshot import Snapshot
-from backup_orchestration.providers.base import Provider, Repository, RestoreReport, read_back_pruned
+from backup_orchestration.providers.base import ByHand, Provider, Repository, RestoreReport, read_back_pruned
 from backup_orchestration.providers.capture import captured
 
 HERE = Path(__file__).parent
@@ -155,8 +155,9 @@ class FakeRepository(Repository):
     def unlisted(self):
         return behaviour(self._policy.target).get("unlisted", ())
 
-    def restore_commands(self, snapshot):
-        return [f"cp -a {self._path}/snapshots/{snapshot.snapshot_id}/tree restored"]
+    def by_hand(self):
+        kept = f"{self._path}/snapshots"
+        return ByHand((), f"ls {kept}", (f'cp -a {kept}/"$SNAPSHOT"/tree restored',))
 
     def _snapshot(self, name):
         facts = json.loads((self._path / "snapshots" / name / "facts.json").read_text())

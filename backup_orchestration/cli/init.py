@@ -28,6 +28,9 @@ contributors = ["./services.py"]
 # Directory of the secrets that are given by name. Default: "secrets".
 # secrets = "secrets"
 
+# Directories below which `homelab backup restore --in-place` may replace what is there. Default: [], so nowhere.
+# restore_roots = ["/srv"]
+
 # Where repositories are kept, one for each target; a policy without a destination uses "default". Better on
 # another disk or another machine than the data.
 [destinations.default]

@@ -15,8 +15,6 @@ from backup_orchestration.core.redaction import REDACTOR
 
 _LATER = {
     "reconcile": "holds partitions and evidence against the repositories",
-    "kit": "writes what is needed to restore without this machine",
-    "runbook": "writes the restore steps with plain tools",
     "report": "writes a static page",
 }
 
@@ -120,7 +118,10 @@ def prune(targets: tuple[str, ...], everything: bool, only_plan: bool, force: in
 @click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", help="New or empty; default: one below "
               "`home`.")  # fmt: skip
 @click.option("--plan", "only_plan", is_flag=True, help="Only show what would happen.")
-@click.option("--in-place", is_flag=True, help="Not built yet: over the source.")
+@click.option("--in-place", is_flag=True, help="Over the source, where its files stand; what is there now is kept "
+              "beside it.")  # fmt: skip
+@click.option("--confirm", metavar="WORD", help="For --in-place: the word that the plan shows, TARGET@KEY.")
+@click.option("--resume", is_flag=True, help="Bring to an end what a killed restore --in-place has begun.")
 @json_option
 def restore(
     target: str,
@@ -130,17 +131,25 @@ def restore(
     to: Path | None,
     only_plan: bool,
     in_place: bool,
+    confirm: str | None,
+    resume: bool,
     as_json: bool,
 ) -> None:
-    """Restore a snapshot into a new or empty directory and probe a copy of it; shows the plan first."""
-    if in_place:
-        raise NotBuiltYetError("`homelab backup restore --in-place` is not built yet", remedy="restore to a directory")
-    if sum((snapshot is not None, latest_verified, at is not None)) > 1:
-        raise UsageError("--snapshot, --latest-verified and --at exclude each other", remedy="leave all but one away")
-    from backup_orchestration.cli.restore import show_or_restore
+    """Restore a snapshot into a new or empty directory, or in place, and probe a copy; shows the plan first."""
+    from backup_orchestration.cli.restore import resume_killed, show_or_restore
     from backup_orchestration.operations.restore_plan import Wanted
 
-    sys.exit(show_or_restore(target, Wanted(snapshot, at, to), only_plan=only_plan, as_json=as_json))
+    if resume:
+        if any((snapshot, latest_verified, at, to, only_plan, in_place, confirm, as_json)):
+            raise UsageError("--resume needs a target and nothing else", remedy="leave the other options away")
+        resume_killed(target)
+        return
+    if confirm is not None and not in_place:
+        raise UsageError("--confirm is for --in-place: a directory needs no word", remedy="leave it away")
+    if sum((snapshot is not None, latest_verified, at is not None)) > 1:
+        raise UsageError("--snapshot, --latest-verified and --at exclude each other", remedy="leave all but one away")
+    wanted = Wanted(snapshot, at, to, in_place)
+    sys.exit(show_or_restore(target, wanted, confirm, only_plan=only_plan, as_json=as_json))
 
 
 @backup.command("list")
@@ -185,6 +194,27 @@ def policies(as_json: bool) -> None:
     from backup_orchestration.cli.views import show_policies
 
     show_policies(as_json=as_json)
+
+
+@backup.command()
+@target_option
+@click.option("--to", type=click.Path(path_type=Path), metavar="DIRECTORY", required=True, help="A new one.")
+@click.option("--with-secrets", is_flag=True, help="Put in what opens the repositories: keep the kit as a key.")
+@json_option
+def kit(targets: tuple[str, ...], to: Path, with_secrets: bool, as_json: bool) -> None:
+    """Write a directory from which everything is restored with plain tools alone, to be kept elsewhere."""
+    from backup_orchestration.cli.kit import write_kit
+
+    sys.exit(write_kit(targets, to, with_secrets=with_secrets, as_json=as_json))
+
+
+@backup.command()
+@target_option
+def runbook(targets: tuple[str, ...]) -> None:
+    """Print the steps that restore each target with plain tools."""
+    from backup_orchestration.cli.kit import show_runbook
+
+    sys.exit(show_runbook(targets))
 
 
 @backup.command()

@@ -17,7 +17,7 @@ from backup_orchestration.homelab.load import Homelab
 from backup_orchestration.operations.backup import Wish
 from backup_orchestration.operations.follow_up import to_test_again
 from backup_orchestration.operations.prune import Pruning
-from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restoration import Restoration
 from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.status import judge
 from backup_orchestration.orchestration.instance import open_instance

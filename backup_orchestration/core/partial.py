@@ -68,8 +68,7 @@ def partial_directory(place: Path) -> Iterator[Partial]:
         StateError: nothing can be made beside it.
     """
     try:
-        for left in leftovers(place):
-            _remove_if_abandoned(left)
+        sweep(place)
         root = place.with_name(f"{place.name}.partial-{secrets.token_hex(8)}")
         root.mkdir(mode=0o700)
         mark = os.open(root / _MARK, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -87,6 +86,16 @@ def partial_directory(place: Path) -> Iterator[Partial]:
             _remove(root)
         finally:
             os.close(mark)
+
+
+def sweep(place: Path) -> None:
+    """Remove what killed processes have left beside a place; what somebody works in stays.
+
+    Raises:
+        OSError: it is not ours to remove.
+    """
+    for left in leftovers(place):
+        _remove_if_abandoned(left)
 
 
 def leftovers(place: Path) -> list[Path]:

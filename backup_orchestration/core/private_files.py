@@ -56,7 +56,7 @@ def write_atomically(path: Path, data: bytes, mode: int = 0o600, owner: int = -1
             os.fchown(file.fileno(), owner, -1)
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -78,7 +78,12 @@ def _sweep(directory: Path) -> None:
             path.unlink()
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """See that the names in a directory survive a crash.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -39,6 +39,32 @@ def program_of(pid: int) -> str:
         return ""
 
 
+def users_of(root: Path) -> list[tuple[int, str]]:
+    """Process id and program of everybody else who works in a tree, or has a file of it open, as far as it is told us.
+
+    A process in a container may call the tree by another path and is not found then.
+    """
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):  # it has ended, or is another user's
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and _uses(entry, root):
+                found.append((int(entry.name), program_of(int(entry.name))))
+    return sorted(found)
+
+
+def working_in(directory: Path) -> list[int]:
+    """Process ids of those whose working directory this is, by whatever path they call it."""
+    status = directory.stat()
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit():
+                there = (entry / "cwd").stat()
+                if (there.st_dev, there.st_ino) == (status.st_dev, status.st_ino):
+                    found.append(int(entry.name))
+    return sorted(found)
+
+
 def pid_of(name: str) -> int:
     """Its process id."""
     return int(name.split("/")[1])
@@ -84,6 +110,16 @@ def _inside(directory: Path) -> list[int]:
             if entry.name.isdigit() and Path(os.readlink(entry / "cwd")).is_relative_to(directory):
                 found.append(int(entry.name))
     return found
+
+
+def _uses(process: Path, root: Path) -> bool:
+    if Path(os.readlink(process / "cwd")).is_relative_to(root):
+        return True
+    for handle in (process / "fd").iterdir():
+        with suppress(FileNotFoundError):
+            if Path(os.readlink(handle)).is_relative_to(root):
+                return True
+    return False
 
 
 def _members(leaders: AbstractSet[int]) -> list[int]:

@@ -31,6 +31,7 @@ def _path(value: object) -> object:
 
 
 SettingsPath = Annotated[Path, BeforeValidator(_path)]
+Paths = Annotated[tuple[SettingsPath, ...], BeforeValidator(tuple_of)]
 References = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(tuple_of)]
 
 
@@ -63,6 +64,7 @@ class Settings(Frozen):
         providers, probes: further ones, named alike (default names `provider` and `probe`).
         home: state of this installation: Dagster's home, staging, labs, caches, locks.
         secrets: the secrets directory, for secrets given by `name`.
+        restore_roots: directories below which `restore --in-place` may replace what is there.
         destinations: where repositories are kept; a policy without a destination uses `default`.
         evidence: where evidence is kept.
         notifications: where alerts go.
@@ -73,6 +75,7 @@ class Settings(Frozen):
     probes: References = ()
     home: SettingsPath = Path(".homelab")
     secrets: SettingsPath = Path("secrets")
+    restore_roots: Paths = ()
     destinations: Mapping[Name, DestinationSettings]
     evidence: EvidenceSettings
     notifications: Mapping[Name, NotificationSettings] = Field(default_factory=dict)

@@ -265,6 +265,8 @@ class Bucket(BaseSource):
         patience: seconds for which a store that fails is asked again before it is given up.
         least_share: a bucket with fewer objects than this share of those in the newest snapshot is not backed up, for
             somebody may have emptied it.
+        engine: what copies: `own`, or `mc`, MinIO's `mc mirror`, whose copies are compared all the same, and made anew
+            where they lack something.
     """
 
     has_manifest: ClassVar[bool] = False
@@ -278,6 +280,15 @@ class Bucket(BaseSource):
     ca: AbsolutePath | None = None
     patience: Annotated[float, Field(ge=1)] = places.PATIENCE_SECONDS
     least_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    engine: Literal["own", "mc"] = "own"
+
+    @model_validator(mode="after")
+    def _is_a_folder_for_mc(self) -> Self:
+        if self.engine == "mc" and self.prefix and not self.prefix.endswith("/"):
+            raise ValueError(
+                f"prefix: mc copies folders, and {self.prefix!r} is none; end it with '/', or leave engine away"
+            )
+        return self
 
     @property
     def secrets(self) -> Mapping[str, SecretRef]:

@@ -26,9 +26,9 @@ class Requirement:
 
     Attributes:
         name: of the binary.
-        minimum: oldest version that is driven.
+        minimum: oldest version that is driven; empty: any.
         version_arguments: what makes it print its version.
-        version_pattern: regular expression whose first group is the version in that output.
+        version_pattern: regular expression whose first group is the version in that output: numbers, dots or dashes.
         beside: programs that must lie in the same directory, links followed.
         places: patterns, below `/`, of directories that systems put it in and that are on no `PATH`.
     """
@@ -69,7 +69,7 @@ def find(needed: Requirement, environment: Mapping[str, str] | None = None) -> T
     where = f"HOMELAB_TOOLS={env['HOMELAB_TOOLS']}" if env.get("HOMELAB_TOOLS") else "PATH and set-up"
     found = "; ".join(seen) or f"none in {where}"
     raise ToolMissingError(
-        f"{needed.name} {dotted(needed.minimum)} or newer is needed: {found}",
+        f"{needed.name}{f' {dotted(needed.minimum)} or newer' if needed.minimum else ''} is needed: {found}",
         remedy="run `homelab backup doctor` to see what installs it",
     )
 
@@ -147,4 +147,4 @@ def _asked(path: Path, needed: Requirement, _file: tuple[int, ...]) -> Version:
     match = re.search(needed.version_pattern, done.stdout or done.stderr)
     if match is None or done.returncode != 0:
         raise LookupError(path)
-    return tuple(map(int, match.group(1).split(".")))
+    return tuple(map(int, re.split(r"[.-]", match.group(1))))

@@ -96,7 +96,7 @@ class Homelab:
         needed: set[Requirement] = set()
         for found in self.policies.values():
             policy = found.part
-            needed.update(self.provider(policy).tools)
+            needed.update(self.provider(policy).needs(policy))
             needed.update(*(self.probes[probe.name].part.tools for probe in policy.probes))
             needed.update([POSTGRES] if isinstance(policy.source, Postgres) else [])
         return sorted(needed, key=lambda item: item.name)

@@ -11,6 +11,7 @@ from backup_orchestration.core.policy import BackupPolicy
 from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations.mend import mend
 from backup_orchestration.providers.base import BackupSpec
 from backup_orchestration.throwaway.process import reap
 
@@ -59,6 +60,7 @@ def backup(
     policy = homelab.policy(target)
     repository = homelab.repository(target)
     reap(homelab.home / "labs")  # what a killed restore test left is a copy of the data, in clear
+    mend(policy, progress)
     existed = existed or bool(homelab.evidence().ledger(target, policy.destination).records)
 
     def waiting() -> None:

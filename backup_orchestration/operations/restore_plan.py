@@ -12,16 +12,17 @@ from pathlib import Path
 from backup_orchestration.core.errors import HomelabError, SpaceError, UsageError
 from backup_orchestration.core.evidence import Evidence
 from backup_orchestration.core.partial import leftovers
-from backup_orchestration.core.places import Directory
+from backup_orchestration.core.replaced import replacements
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.core.status import Assessment, Protection, Verdict
 from backup_orchestration.homelab.load import Homelab
+from backup_orchestration.operations import in_place
 from backup_orchestration.operations.put_back import Way, way_back
+from backup_orchestration.operations.restore_place import directory_place
 from backup_orchestration.operations.restore_test import RESTORE, find_snapshot
 from backup_orchestration.operations.status import judge
 
 _UNKNOWN = "unknown"
-_RESTORES = "restores"
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Wanted:
         key: of the snapshot; None: the recovery point, or the one that `at` is reached from.
         at: a moment after a snapshot, UTC, where the provider keeps what came then.
         to: where to, absolute or relative to the working directory; None: a directory below `home`.
+        in_place: over the source, in place of what is there.
     """
 
     key: str | None = None
     at: datetime | None = None
     to: Path | None = None
+    in_place: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,14 @@ class RestorePlan:
         place: where to, absolute, links followed.
         holds: what is there now.
         free_bytes: on the disk of `place`.
-        left: directories that killed restores to this place have left beside it; they are removed.
+        left: directories that killed restores to this place have left beside it. Those in the making are removed; from
+            those that hold what was there before, it is put back.
+        kept: what earlier restores in place have kept beside it.
         probes: names of those that look at a copy of what was restored, in order.
         last_seconds: that the last restore test took to restore, and the bytes that came back; None: there is none.
         commands: plain shell lines that restore the snapshot without this project.
         way: the way back from `place`.
+        in_place: what is there is replaced, once the probes have passed.
         obstacle: why it cannot be done as things are; None: it can.
     """
 
@@ -69,11 +75,13 @@ class RestorePlan:
     holds: str
     free_bytes: int
     left: tuple[Path, ...]
+    kept: tuple[Path, ...]
     probes: tuple[str, ...]
     last_seconds: float | None
     last_bytes: int | None
     commands: tuple[str, ...]
     way: Way
+    in_place: bool
     obstacle: HomelabError | None = None
 
     @property
@@ -94,9 +102,13 @@ def plan_restore(homelab: Homelab, target: str, wanted: Wanted) -> RestorePlan:
         UsageError: no such snapshot, none that is verified and none was named, or a place that nothing is restored to.
         HomelabError: the repository cannot be read; or the evidence, where no snapshot was named.
     """
+    if wanted.in_place and wanted.to is not None:
+        raise UsageError("in place, a restore goes where the source is", remedy="leave --to or --in-place away")
+    there = _source_place(homelab, target) if wanted.in_place else None
     repository = homelab.repository(target)
     snapshot, found, unread = _chosen(homelab, target, wanted)
-    place = _place(homelab, snapshot, wanted.to)
+    place = there or directory_place(homelab, snapshot, wanted.to)
+    replaced = replacements(place) if wanted.in_place else []
     last = found.last_test if found else None
     verdict = found.verdicts.get(snapshot.key, Verdict.UNTESTED).value if found else _UNKNOWN
     plan = RestorePlan(
@@ -108,14 +120,33 @@ def plan_restore(homelab: Homelab, target: str, wanted: Wanted) -> RestorePlan:
         place=place,
         holds=_holds(place),
         free_bytes=shutil.disk_usage(_existing(place)).free,
-        left=tuple(leftovers(place)),
+        left=(*leftovers(place), *(item.root for item in replaced if not item.done)),
+        kept=tuple(item.root for item in replaced if item.done),
         probes=tuple(probe.name for probe in homelab.policy(target).probes),
         last_seconds=last.restore_seconds if last and last.restore_seconds else None,
         last_bytes=_restored_bytes(last) if last else None,
-        commands=tuple(repository.restore_commands(snapshot)),
-        way=way_back(homelab.policy(target), snapshot, place),
+        commands=repository.by_hand().commands(snapshot),
+        way=Way({str(place): str(place)}, ()) if there else way_back(homelab.policy(target), snapshot, place),
+        in_place=wanted.in_place,
     )
-    return replace(plan, obstacle=_obstacle(plan, own_choice=wanted.to is not None))
+    if wanted.in_place:
+        return _over_the_source(homelab, plan)
+    return replace(plan, obstacle=_obstacle(plan, own_choice=wanted.to is not None) or _lack_of_room(plan))
+
+
+def _source_place(homelab: Homelab, target: str) -> Path:
+    place = in_place.source_place(homelab.policy(target))
+    in_place.require_root(homelab, place)
+    return place
+
+
+def _over_the_source(homelab: Homelab, plan: RestorePlan) -> RestorePlan:
+    try:
+        found = in_place.refuse(homelab, plan.snapshot, plan.place)
+    except HomelabError as error:
+        return replace(plan, obstacle=error)
+    more = in_place.warnings(homelab, plan.snapshot.target, plan.place, found)
+    return replace(plan, warnings=(*plan.warnings, *more), obstacle=_lack_of_room(plan))
 
 
 def _chosen(homelab: Homelab, target: str, wanted: Wanted) -> tuple[Snapshot, Assessment | None, str]:
@@ -163,50 +194,6 @@ def _warnings(
     return warnings
 
 
-def _place(homelab: Homelab, snapshot: Snapshot, to: Path | None) -> Path:
-    """Where to, checked against everything that a restore must keep away from.
-
-    Raises:
-        UsageError: names the place and what it lies in.
-    """
-    if to is None:
-        return homelab.home / _RESTORES / f"{snapshot.target.replace('/', '-')}-{snapshot.key}"
-    place = to.expanduser().absolute().resolve()
-    if not str(place).isprintable():
-        raise UsageError(f"--to: {str(place)!r} holds what cannot be shown", remedy="choose another name")
-    if place == Path("/"):
-        raise UsageError("--to: / is the whole machine", remedy="name a directory that is new or empty")
-    for what, kept in _kept(homelab):
-        if place.is_relative_to(kept):
-            raise UsageError(f"--to: {place} lies in {what}, {kept}", remedy="choose a directory outside of it")
-    home = homelab.home.resolve()
-    if place.is_relative_to(home) and home / _RESTORES not in place.parents:
-        raise UsageError(
-            f"--to: {place} lies in `home`, {home}", remedy=f"choose one in {home / _RESTORES}, or outside"
-        )
-    if not place.parent.is_dir() and place.parent != home / _RESTORES:
-        raise UsageError(f"--to: there is no directory {place.parent}", remedy="make it, or correct the path")
-    return place
-
-
-def _kept(homelab: Homelab) -> Sequence[tuple[str, Path]]:
-    """What a restore keeps away from: where it lies in, resolved."""
-    kept = [
-        (f"the source of {target}", path)
-        for target, item in homelab.policies.items()
-        for path in item.part.source.paths
-    ]
-    kept += [
-        (f"destinations.{name}", item.place.path)
-        for name, item in homelab.destinations.items()
-        if isinstance(item.place, Directory)
-    ]
-    if isinstance(homelab.evidence_place, Directory):
-        kept.append(("the evidence", homelab.evidence_place.path))
-    kept.append(("the secrets directory", homelab.path.parent / homelab.settings.secrets))
-    return [(what, path.resolve()) for what, path in kept]
-
-
 def _holds(place: Path) -> str:
     if not place.exists():
         return "nothing"
@@ -227,11 +214,15 @@ def _obstacle(plan: RestorePlan, *, own_choice: bool) -> HomelabError | None:
         return UsageError(f"{plan.place} is in the way, it holds {plan.holds}", remedy=remedy)
     if os.path.ismount(plan.place):
         return UsageError(f"{plan.place} is a mount point", remedy="choose a directory below it")
+    return None
+
+
+def _lack_of_room(plan: RestorePlan) -> HomelabError | None:
     if plan.free_bytes < plan.snapshot.size_bytes:
         return SpaceError(
             f"{plan.snapshot.key} needs {plan.snapshot.size_bytes:,} bytes, and the disk of {plan.place} has "
             f"{plan.free_bytes:,} free",
-            remedy="free room there, or choose a directory on a larger disk",
+            remedy="free room there, or choose a directory on a larger disk with --to",
         )
     return None
 
@@ -254,7 +245,9 @@ def described(plan: RestorePlan) -> Mapping[str, object]:
         "holds": plan.holds,
         "size_bytes": snapshot.size_bytes,
         "free_bytes": plan.free_bytes,
+        "in_place": plan.in_place,
         "left_by_killed": [str(path) for path in plan.left],
+        "kept_before": [str(path) for path in plan.kept],
         "probes": list(plan.probes),
         "last_restore_seconds": plan.last_seconds,
         "last_restore_bytes": plan.last_bytes,

@@ -165,7 +165,7 @@ def _group(policy: BackupPolicy) -> str:
 
 def _snapshot_metadata(homelab: Homelab, snapshot: Snapshot, seconds: float) -> dict[str, Any]:
     """What the asset page shows and plots; the commands restore the snapshot without this project."""
-    commands = "\n".join(homelab.repository(snapshot.target).restore_commands(snapshot))
+    commands = "\n".join(homelab.repository(snapshot.target).by_hand().commands(snapshot))
     return {
         "snapshot": snapshot.key,
         "snapshot_id": snapshot.snapshot_id,

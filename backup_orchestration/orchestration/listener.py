@@ -8,7 +8,7 @@ from backup_orchestration.core.progress import Update
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.operations.prune import Pruning
-from backup_orchestration.operations.restore import Restoration
+from backup_orchestration.operations.restoration import Restoration
 
 
 class Listener:

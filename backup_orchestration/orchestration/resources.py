@@ -17,7 +17,8 @@ from backup_orchestration.core.snapshot import Snapshot
 from backup_orchestration.homelab.load import Homelab, load
 from backup_orchestration.operations.backup import Wish, backup
 from backup_orchestration.operations.prune import Pruning, prune
-from backup_orchestration.operations.restore import Restoration, restore
+from backup_orchestration.operations.restoration import Restoration
+from backup_orchestration.operations.restore import restore
 from backup_orchestration.operations.restore_plan import RestorePlan
 from backup_orchestration.operations.restore_test import restore_test
 from backup_orchestration.orchestration import names

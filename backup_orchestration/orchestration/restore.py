@@ -16,7 +16,8 @@ from backup_orchestration.core.errors import UsageError
 from backup_orchestration.core.redaction import REDACTOR
 from backup_orchestration.core.snapshot import rfc3339
 from backup_orchestration.homelab.load import Homelab
-from backup_orchestration.operations.restore import Restoration, require_word
+from backup_orchestration.operations.restoration import Restoration
+from backup_orchestration.operations.restore import require_word
 from backup_orchestration.operations.restore_plan import RestorePlan, Wanted, described, plan_restore
 from backup_orchestration.orchestration import names
 from backup_orchestration.orchestration.listener import Listener
@@ -41,6 +42,7 @@ class RestoreConfig(dg.Config):
     snapshot: str = Field(default="", description="A snapshot key; empty: the newest verified one.")
     at: str = Field(default="", description="A moment after a snapshot, RFC 3339; empty: the snapshot itself.")
     to: str = Field(default="", description="Absolute path, new or empty; empty: a directory below `home`.")
+    in_place: bool = Field(default=False, description="Over the source; `to` stays empty. What is there is kept.")
     mode: Mode = Field(default=Mode.PLAN, description="`plan` touches nothing; `apply` restores.")
     confirm: str = Field(default="", description="For `apply`: the word that the plan has told, `<target>@<key>`.")
 
@@ -51,7 +53,8 @@ def restore_config(plan: RestorePlan) -> Mapping[str, Any]:
         "target": plan.snapshot.target,
         "snapshot": "" if plan.at else plan.snapshot.key,
         "at": plan.at.isoformat() if plan.at else "",
-        "to": str(plan.place),
+        "to": "" if plan.in_place else str(plan.place),
+        "in_place": plan.in_place,
         "mode": Mode.APPLY.name,
         "confirm": plan.word,
     }
@@ -65,7 +68,7 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
         name=_OP,
         out=dg.Out(dg.Nothing),
         required_resource_keys=set(map(names.resource_key, homelab.providers)),
-        description="Plans a restore, or restores into a new or empty directory. The plan is its metadata.",
+        description="Plans a restore, or restores into a new or empty directory or in place. The plan is its metadata.",
     )
     def restore_snapshot(context: dg.OpExecutionContext, config: RestoreConfig) -> None:
         done: Restoration | None = None
@@ -82,9 +85,10 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
                 listener.restored(done)
         if done is not None:
             context.add_output_metadata(_result_metadata(done))
-            context.log.info(REDACTOR.clean(f"restored to {done.plan.place}"))
+            came = _came_of(done)
+            context.log.info(REDACTOR.clean(came))
             if not done.passed:
-                reason = REDACTOR.clean(f"restored to {done.plan.place}, and {done.reason}")
+                reason = REDACTOR.clean(f"{came}, and {done.reason}")
                 raise dg.Failure(reason, metadata=_result_metadata(done), allow_retries=False)
 
     @dg.job(name=names.RESTORE_JOB, description="Restores a snapshot; by default says what that would do.")
@@ -94,12 +98,22 @@ def restore_job(homelab: Homelab, listener: Listener) -> dg.JobDefinition:
     return job
 
 
+def _came_of(done: Restoration) -> str:
+    place = done.plan.place
+    if not done.plan.in_place:
+        return f"restored to {place}"
+    if not done.passed:
+        return f"{place} was not replaced and is as it was"
+    return f"replaced {place}; what was there before is {done.kept / place.name if done.kept else 'nothing'}"
+
+
 def _wanted(config: RestoreConfig) -> Wanted:
     if config.snapshot and config.at:
         raise UsageError("snapshot and at exclude each other", remedy="leave one empty")
     if config.to and not Path(config.to).is_absolute():
         raise UsageError(f"to: {config.to!r} is no absolute path", remedy="write it from / on")
-    return Wanted(config.snapshot or None, _moment(config.at), Path(config.to) if config.to else None)
+    to = Path(config.to) if config.to else None
+    return Wanted(config.snapshot or None, _moment(config.at), to, config.in_place)
 
 
 def _moment(text: str) -> datetime | None:
@@ -141,6 +155,7 @@ def _result_metadata(done: Restoration) -> dict[str, Any]:
         "restore_seconds": round(done.report.seconds, 3),
         "restored_bytes": done.report.bytes,
         "bytes_read": done.report.bytes_read,
+        **({"kept": str(done.kept)} if done.kept else {}),
         "result": REDACTOR.clean(done.reason) or "every probe passed",
         "probed": dg.MetadataValue.md(f"| probe | result | found |\n|---|---|---|\n{probes}"),
         "put_back": dg.MetadataValue.md(f"```sh\n{steps}\n```"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from backup_orchestration.core.errors import SecretError, SettingsError
 from backup_orchestration.core.places import Bucket, Directory, Place
 from backup_orchestration.core.secrets import SecretRef, Secrets
 from backup_orchestration.core.sources import Postgres
+from backup_orchestration.providers.access import secret_file
 
 FILENAME = "pgbackrest.conf"
 
@@ -91,24 +92,14 @@ def refuse_address(place: Place, tool: tools.Tool) -> None:
     )
 
 
-def restore_commands(
-    stanza: str, label: str, place: Place, destination: Destination, secrets: Secrets
-) -> Sequence[str]:
-    """Shell lines that restore a backup set with pgBackRest alone, below ./restored."""
+def writing_command(place: Place, destination: Destination, secrets: Secrets) -> str:
+    """A shell line that writes ./pgbackrest.conf, by which the tool alone opens a repository."""
     lines = ["'[global]'", "log-level-file=off", *(f'{name}-path="$PWD/{name}"' for name in ("lock", "spool"))]
     lines += map(shlex.quote, _lines(_plain(place)))
     for name, (ref, what) in _secrets(place, destination).items():
-        file = secrets.path(ref)
-        where = shlex.quote(str(file) if file else f"<a file with the secret of {what}>")
-        lines.append(f'{name}="$(cat {where})"')
-    return (
-        "mkdir -p -m 700 restored/pgdata restored/tablespaces",
-        # A shell's own `printf`: no other process sees what it is given.
-        f"(umask 077; printf '%s\\n' {' '.join(lines)} >pgbackrest.conf)",
-        f'pgbackrest --config="$PWD/pgbackrest.conf" --stanza={stanza} --set={label} --type=immediate '
-        '--target-action=promote --archive-mode=off --pg1-path="$PWD/restored/pgdata" '
-        '--tablespace-map-all="$PWD/restored/tablespaces" restore',
-    )
+        lines.append(f'{name}="$(cat {shlex.quote(secret_file(secrets, ref, what))})"')
+    # A shell's own `printf`: no other process sees what it is given.
+    return f"(umask 077; printf '%s\\n' {' '.join(lines)} >pgbackrest.conf)"
 
 
 def _plain(place: Place) -> dict[str, str]:

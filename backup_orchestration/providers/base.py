@@ -6,12 +6,13 @@ snapshots. An exception is the only failure: no operation returns "failed" as da
 
 from __future__ import annotations
 
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from backup_orchestration.core.destination import Destination
 from backup_orchestration.core.errors import NotCoveredError, ToolLiedError
@@ -101,6 +102,32 @@ class RestoreReport:
     seconds: float
     bytes_read: int = 0
     damaged: Sequence[str] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class ByHand:
+    """How a person restores without this project, in lines of a POSIX shell.
+
+    Attributes:
+        opening: what tells the tool where the repository is and where its secrets lie; may write into the directory
+            that the shell is in.
+        listing: lists what can be restored.
+        restoring: restores what the variable SNAPSHOT names, below ./restored.
+        named_by: which attribute of a snapshot the tool knows it by.
+    """
+
+    opening: tuple[str, ...]
+    listing: str
+    restoring: tuple[str, ...]
+    named_by: Literal["snapshot_id", "key"] = "snapshot_id"
+
+    def name(self, snapshot: Snapshot) -> str:
+        """What SNAPSHOT must be."""
+        return str(getattr(snapshot, self.named_by))
+
+    def commands(self, snapshot: Snapshot) -> tuple[str, ...]:
+        """Everything that restores one snapshot."""
+        return (f"SNAPSHOT={shlex.quote(self.name(snapshot))}", *self.opening, *self.restoring)
 
 
 @dataclass(frozen=True)
@@ -196,8 +223,8 @@ class Repository(ABC):
         return ()
 
     @abstractmethod
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
-        """Shell lines that restore it without this project; secrets stand as file names."""
+    def by_hand(self) -> ByHand:
+        """How a person restores with the tool alone, in a POSIX shell; secrets stand as file names. Reads nothing."""
 
     def covering(self, at: datetime) -> Snapshot:
         """The snapshot from which a moment can be restored, see `RestoreSpec.at`.
@@ -236,6 +263,11 @@ class Provider(ABC):
     encryption: ClassVar[str]
     tools: ClassVar[tuple[Requirement, ...]]
     sources: ClassVar[tuple[str, ...]]
+
+    def needs(self, policy: BackupPolicy) -> tuple[Requirement, ...]:
+        """What must be installed for the backups of one policy; restores do with `tools`."""
+        del policy
+        return self.tools
 
     @abstractmethod
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:

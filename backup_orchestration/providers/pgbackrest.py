@@ -48,6 +48,7 @@ from backup_orchestration.providers._pgbackrest_restore import archive_of, fetch
 from backup_orchestration.providers._pgbackrest_sets import is_own, moment, snapshot_of
 from backup_orchestration.providers.base import (
     BackupSpec,
+    ByHand,
     Provider,
     PruneReport,
     Repository,
@@ -175,10 +176,17 @@ class PgBackRestRepository(Repository):
         with self._cli() as cli:
             return unlisted(cli)
 
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+    def by_hand(self) -> ByHand:
         """See `Repository`."""
-        return _pgbackrest_config.restore_commands(
-            self._policy.slug, snapshot.snapshot_id, self._place, self._destination, self._around.secrets
+        called = f'pgbackrest --config="$PWD/pgbackrest.conf" --stanza={self._policy.slug}'
+        return ByHand(
+            opening=(_pgbackrest_config.writing_command(self._place, self._destination, self._around.secrets),),
+            listing=f"{called} info",
+            restoring=(
+                "mkdir -p -m 700 restored/pgdata restored/tablespaces",
+                f'{called} --set="$SNAPSHOT" --type=immediate --target-action=promote --archive-mode=off '
+                '--pg1-path="$PWD/restored/pgdata" --tablespace-map-all="$PWD/restored/tablespaces" restore',
+            ),
         )
 
     def covering(self, at: datetime) -> Snapshot:

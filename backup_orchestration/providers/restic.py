@@ -50,6 +50,7 @@ from backup_orchestration.providers._witness import Witness, witness
 from backup_orchestration.providers.access import access_commands, secret_file
 from backup_orchestration.providers.base import (
     BackupSpec,
+    ByHand,
     Provider,
     PruneReport,
     Repository,
@@ -153,15 +154,18 @@ class ResticRepository(Repository):
         with self._cli() as cli:
             return unlisted(cli, self._repository_files())
 
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+    def by_hand(self) -> ByHand:
         """See `Repository`."""
         secrets = self._around.secrets
         password = secret_file(secrets, self._destination.password, self._what())
-        return (
-            f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
-            f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
-            *access_commands(self._place, secrets, "RESTIC_CACERT"),
-            f"restic restore {snapshot.snapshot_id} --target ./restored --verify",
+        return ByHand(
+            opening=(
+                f"export RESTIC_REPOSITORY={shlex.quote(self.location)}",
+                f"export RESTIC_PASSWORD_FILE={shlex.quote(password)}",
+                *access_commands(self._place, secrets, "RESTIC_CACERT"),
+            ),
+            listing="restic snapshots",
+            restoring=('restic restore "$SNAPSHOT" --target ./restored --verify',),
         )
 
     @contextmanager

@@ -14,6 +14,10 @@ from backup_orchestration.core.errors import ToolInstallError
 _APT = Path("/etc/apt")
 _ONE_LINE = re.compile(r"deb\s+(?:\[[^\]]*\]\s*)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>[^#]+)")
 _FIRST_RELEASE_WITH_RESTIC = {"debian": (13,), "ubuntu": (25, 4)}
+# In Debian and elsewhere, the package of this name is Midnight Commander.
+_BY_HAND = {
+    "mc": "go install github.com/minio/mc@latest, and put it on PATH before any other mc; restores do without it",
+}
 # By tool and family, where the package is not called as the tool is.
 _PACKAGES = {
     "postgres": {"": "postgresql", "fedora": "postgresql-server postgresql-contrib"},
@@ -38,6 +42,8 @@ def os_release() -> dict[str, str]:
 
 def package_command(tool: str) -> str:
     """The command that installs a tool as a package of this system, or a sentence where it is not known."""
+    if by_hand := _BY_HAND.get(tool):
+        return by_hand
     if sys.platform == "darwin":
         return f"brew install {_package(tool)}"
     release = os_release()

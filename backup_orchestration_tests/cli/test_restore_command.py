@@ -135,7 +135,7 @@ def test_a_probe_that_cannot_be_carried_out_is_no_pass(proven, monkeypatch):
     def full(*_arguments):
         raise HomelabError("no room")
 
-    monkeypatch.setattr("backup_orchestration.operations.restore.require_space", full)
+    monkeypatch.setattr("backup_orchestration.operations.restoration.require_space", full)
     place = proven.root / "restored"
     done = restore(proven.homelab, plan(proven, place))
     assert not done.passed and done.reason == "not probed: no room" and place.is_dir()
@@ -230,7 +230,7 @@ def test_the_word_is_that_of_the_plan(proven):
         (["--snapshot", "20200101T000000Z-deadbeef"], "has no snapshot 20200101T000000Z-deadbeef"),
         (["--snapshot", "x", "--latest-verified"], "exclude each other"),
         (["--at", "2026-11-25T02:30:00Z"], "no moment between them"),
-        (["--in-place"], "is not built yet"),
+        (["--in-place"], "restore_roots names no directory"),
     ],
 )
 def test_what_is_asked_wrongly(proven, say, arguments, words):

@@ -31,8 +31,7 @@ WRONG = {
     "unknown snapshot": ["backup", "restore-test", "--target", "app/files", "--snapshot", "20200101T000000Z-deadbeef"],
 }
 NOT_BUILT = [
-    *(["backup", verb] for verb in ("reconcile", "kit", "runbook", "report")),
-    ["backup", "restore", "--target", "app/files", "--in-place"],
+    *(["backup", verb] for verb in ("reconcile", "report")),
     ["backup", "reconcile", "--all", "--dry-run"],
 ]
 NEED_SETTINGS = [

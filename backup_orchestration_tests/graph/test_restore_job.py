@@ -58,6 +58,30 @@ def test_apply_needs_the_word_that_the_plan_has_told(proven):
     assert shown["restored_bytes"] == snapshot.size_bytes
 
 
+@pytest.mark.parametrize("damaged", [False, True])
+def test_in_place_what_was_there_is_kept_or_stays(graph, damaged):
+    settings, file = graph.site.root / "homelab.toml", graph.site.root / "data" / "one.txt"
+    settings.write_text('restore_roots = ["."]\n' + settings.read_text())
+    assert graph.backup()
+    (snapshot,) = graph.heard.snapshots
+    file.write_text("spoilt\n")
+    if damaged:
+        damage(graph.site, snapshot)
+    form = {"snapshot": snapshot.key, "in_place": True, "mode": "APPLY"}
+    result, _, said = launch(graph, **form)
+    assert not result.success and f"write {TARGET}@{snapshot.key}" in said and file.read_text() == "spoilt\n"
+    result, shown, said = launch(graph, **form, confirm=f"{TARGET}@{snapshot.key}")
+    assert result.success is not damaged
+    if damaged:
+        assert f"{file.parent} was not replaced and is as it was, and files: " in said
+        assert file.read_text() == "spoilt\n" and not list(graph.site.root.glob("data?*"))
+    else:
+        (kept,) = graph.site.root.glob("data.before-*")
+        assert shown["kept"] == str(kept) and file.read_text() == "one\n"
+        assert (kept / "data" / "one.txt").read_text() == "spoilt\n"
+        assert shown["restore_seconds"] > 0
+
+
 def test_a_failed_probe_fails_the_run_and_keeps_what_was_restored(graph):
     assert graph.backup()
     (snapshot,) = graph.heard.snapshots

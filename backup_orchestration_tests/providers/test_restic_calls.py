@@ -97,7 +97,7 @@ def test_no_call_names_the_newest_snapshot_without_its_id(site, fake):
     (restore,) = fake.calls("restore")
     assert snapshot.snapshot_id in restore.argv
     assert not [call.argv for call in fake.calls() if any("latest" in word for word in call.argv)]
-    shown = site.homelab.repository("app/files").restore_commands(snapshot)
+    shown = site.homelab.repository("app/files").by_hand().commands(snapshot)
     assert not [line for line in shown if "latest" in line]
 
 
@@ -177,7 +177,7 @@ def test_a_secret_from_the_environment_is_handed_on_by_a_private_file_that_is_go
     assert {item["sha256"] for item in opened} == {hashlib.sha256(canary.encode()).hexdigest()}
     assert {item["mode"] for item in opened} == {0o600}
     assert not [item["path"] for item in opened if Path(item["path"]).exists()]
-    shown = "\n".join(homelab.repository("app/files").restore_commands(snapshot))
+    shown = "\n".join(homelab.repository("app/files").by_hand().commands(snapshot))
     assert canary not in shown
     assert "destinations.default.password" in shown
 

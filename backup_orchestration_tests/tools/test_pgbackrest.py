@@ -100,7 +100,7 @@ def restored_by_hand(site, snapshot, tmp_path):
     """Run the shell lines that a snapshot's page shows, as a person would; returns the data directory."""
     place = tmp_path / "by hand"
     place.mkdir()
-    lines = "set -eu\n" + "\n".join(site.repository.restore_commands(snapshot))
+    lines = "set -eu\n" + "\n".join(site.repository.by_hand().commands(snapshot))
     assert PASSWORD not in lines
     command = ["sh", "-c", lines]
     if os.geteuid() == 0:

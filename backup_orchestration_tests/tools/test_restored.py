@@ -57,6 +57,42 @@ def test_files_come_back(kept):
     assert entries(kept.root / "data") == before
 
 
+def test_files_come_back_in_place_with_links_modes_and_attributes(kept):
+    data = kept.root / "data"
+    settings = kept.root / "homelab.toml"
+    settings.write_text('restore_roots = ["."]\n' + settings.read_text())
+    os.link(data / "one.txt", data / "sub" / "same.txt")
+    (data / "sub").chmod(0o2710)
+    os.setxattr(data / "one.txt", "user.note", b"kept")
+    os.utime(data / "sub" / "two.bin", ns=(1_000_000_000, 1_234_567_891_000_000_000))
+    kept.backup()
+    before, status = entries(data), data.stat()
+    (data / "one.txt").write_text("spoilt")
+    (data / "sub" / "two.bin").unlink()
+    spoilt = entries(data)
+    done = restored(kept, in_place=True)
+    assert entries(data) == before and entries(done.kept / "data") == spoilt
+    assert (data / "one.txt").stat().st_ino == (data / "sub" / "same.txt").stat().st_ino
+    assert os.getxattr(data / "one.txt", "user.note") == b"kept"
+    assert (data / "sub" / "two.bin").stat().st_mtime_ns == 1_234_567_891_000_000_000
+    now = data.stat()
+    assert (now.st_uid, now.st_gid, now.st_mode) == (status.st_uid, status.st_gid, status.st_mode)
+    assert sorted(path.name for path in kept.root.glob("data?*")) == [done.kept.name]
+
+
+def test_a_damaged_repository_replaces_nothing(kept):
+    settings = kept.root / "homelab.toml"
+    settings.write_text('restore_roots = ["."]\n' + settings.read_text())
+    kept.backup()
+    before, number = entries(kept.root / "data"), (kept.root / "data").stat().st_ino
+    for pack in kept.packs():
+        pack.unlink()
+    with pytest.raises(RestoreFailedError, match="damaged or missing in the repository"):
+        restored(kept, in_place=True)
+    assert entries(kept.root / "data") == before and (kept.root / "data").stat().st_ino == number
+    assert not list(kept.root.glob("data?*"))
+
+
 def test_a_database_comes_back(site, start_repository):
     with closing(sqlite3.connect(site.root / "app.db")) as database:
         database.execute("PRAGMA journal_mode=WAL")

@@ -27,7 +27,7 @@ def same(one, other):
 
 def test_a_tree(template, restic, tmp_path):
     repository = template.homelab.repository("app/files")
-    in_a_bare_shell(repository.restore_commands(repository.latest()), restic, tmp_path)
+    in_a_bare_shell(repository.by_hand().commands(repository.latest()), restic, tmp_path)
     restored = tmp_path / "restored" / str(template.root / "data").lstrip("/")
     same(template.root / "data", restored)
     assert os.readlink(restored / "link") == "one.txt"
@@ -41,5 +41,5 @@ def test_places_with_spaces_and_quotes(site, start_repository, restic, tmp_path_
     moved = start_repository(type(site)(odd), "app/files")
     snapshot = moved.backup()
     (odd / "target").mkdir()
-    in_a_bare_shell(moved.homelab.repository("app/files").restore_commands(snapshot), restic, odd / "target")
+    in_a_bare_shell(moved.homelab.repository("app/files").by_hand().commands(snapshot), restic, odd / "target")
     same(odd / "data", odd / "target" / "restored" / str(odd / "data").lstrip("/"))

@@ -8,22 +8,18 @@ from __future__ import annotations
 import hashlib
 import math
 from base64 import b64encode
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
 from backup_orchestration.core.errors import StoreError
 from backup_orchestration.providers.mirror.answers import Attributes, headers_of, is_md5, metadata_of, tags_of
+from backup_orchestration.providers.mirror.at_once import WORKERS, in_order
 from backup_orchestration.providers.mirror.streaming import Stream, parts_digest, said
 from backup_orchestration.stores.bucket import Reached
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-WORKERS = 16
+Part = TypeVar("Part")
 # In one request and in memory up to this size; for each worker.
 _WHOLE = 8 << 20
 # Up to this size, to get an object and to put it takes no longer than to ask for it and to have it copied.
@@ -45,6 +41,7 @@ class Task:
         size, etag: as the source listed it; another one is not copied.
         digest: what its bytes must be, see `Digest`; it is then copied through here.
         attributes: instead of those that the source says.
+        made: something is there already that another tool made; it counts if it holds.
     """
 
     key: str
@@ -53,6 +50,7 @@ class Task:
     etag: str
     digest: str = ""
     attributes: Attributes | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +60,14 @@ class Copied:
     Attributes:
         etag: of the copy.
         digest: what its bytes are held against from now on.
+        made: it was there already.
     """
 
     task: Task
     etag: str
     digest: str
     attributes: Attributes
+    made: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,9 @@ class Missed:
     """The source does not have the object any more, or another one in its place."""
 
     task: Task
+
+
+Judge = Callable[[Task, Mapping[str, Any], Attributes, list[int]], Copied | None]
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,12 @@ class Means:
 
 
 def copy_all(
-    source: Reached, destination: Reached, tasks: Iterable[Task], means: Means, workers: int = WORKERS
+    source: Reached,
+    destination: Reached,
+    tasks: Iterable[Task],
+    means: Means,
+    workers: int = WORKERS,
+    judge: Judge | None = None,
 ) -> Iterator[Copied | Missed]:
     """Copy objects, in their order.
 
@@ -111,31 +119,19 @@ def copy_all(
         tasks: what to copy; taken as it is needed.
         means: see there.
         workers: how many are copied at once.
+        judge: says of what is `made` whether it holds, see `made.Made`.
 
     Raises:
         StoreError: one could not be copied, at the second attempt either; names the key.
+        ToolLiedError: what another tool made has other bytes; names the key.
     """
-    copier = _Copier(source, destination, means)
+    copier = _Copier(source, destination, means, judge)
     return in_order(copier.copy, tasks, workers)
 
 
-def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int = WORKERS) -> Iterator[Out]:
-    """Results of what several threads do at once, in the order of the items, of which few are held at a time."""
-    pending: deque[Future[Out]] = deque()
-    remaining = iter(items)
-    with ThreadPoolExecutor(workers, "objects") as pool:
-        try:
-            pending.extend(pool.submit(work, item) for item in islice(remaining, workers * 4))
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 class _Copier:
-    def __init__(self, source: Reached, destination: Reached, means: Means) -> None:
-        self._source, self._destination, self._means = source, destination, means
+    def __init__(self, source: Reached, destination: Reached, means: Means, judge: Judge | None) -> None:
+        self._source, self._destination, self._means, self._judge = source, destination, means, judge
 
     def copy(self, task: Task) -> Copied | Missed:
         for attempt in range(1, _ATTEMPTS + 1):
@@ -149,10 +145,18 @@ class _Copier:
         raise AssertionError  # the loop ends above
 
     def _once(self, task: Task, *, first: bool) -> Copied:
+        if first and (made := self._made(task)):
+            return made
         # What a server cannot copy it may hold all the same: versitygw and keys that end in a slash.
         on_server = self._means.on_server and first and not task.digest and task.size > _SMALL
         copied = self._on_server(task) if on_server else None
         return copied or self._through_here(task)
+
+    def _made(self, task: Task) -> Copied | None:
+        if not (task.made and self._judge):
+            return None
+        head = self._ask_source("head_object", task)
+        return self._judge(task, head, self._attributes(task, head), self._parts(task))
 
     def _on_server(self, task: Task) -> Copied | None:
         """A copy that the server made, if it can be held against the source's ETag."""
@@ -264,7 +268,7 @@ class _Copier:
         return etag
 
     def _put_parts(
-        self, task: Task, attributes: Attributes, parts: Iterable[In], put: Callable[..., tuple[str, str]]
+        self, task: Task, attributes: Attributes, parts: Iterable[Part], put: Callable[..., tuple[str, str]]
     ) -> str:
         where = {"Bucket": self._destination.place.bucket, "Key": task.to}
         client = self._destination.client

@@ -10,18 +10,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from backup_orchestration.core.object_manifest import Entry
+from backup_orchestration.providers.mirror.layout import DATA
 from backup_orchestration.stores.bucket import Listed
 
 _TABLES = """
 CREATE TABLE source (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, modified REAL) WITHOUT ROWID;
 CREATE TABLE after (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, modified REAL) WITHOUT ROWID;
+CREATE TABLE made (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, modified REAL) WITHOUT ROWID;
 CREATE TABLE stored (key TEXT PRIMARY KEY, size INTEGER, etag TEXT, modified REAL) WITHOUT ROWID;
 CREATE TABLE entries (name TEXT PRIMARY KEY, key TEXT, size INTEGER, etag TEXT, line TEXT) WITHOUT ROWID;
 """
 
 
 class Index:
-    """Listings by name (`source`, `after`, `stored`), and the entries of a manifest. For one thread."""
+    """Listings by name (`source`, `after`, `made`, `stored`), and the entries of a manifest. For one thread."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -32,9 +34,15 @@ class Index:
         self._database.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", rows)  # noqa: S608 - ours
         return int(self._one(f"SELECT count(*) FROM {table}"))  # noqa: S608 - ours
 
-    def wanted(self) -> Iterator[tuple[str, int, str]]:
-        """Key, size and ETag of what the source lists, by key."""
-        yield from self._database.execute("SELECT key, size, etag FROM source ORDER BY key")
+    def wanted(self) -> Iterator[tuple[str, int, str, bool]]:
+        """Key, size and ETag of what the source lists, by key, and whether another tool made a copy of it."""
+        query = "SELECT key, size, etag, ? || key IN (SELECT key FROM made) FROM source ORDER BY key"
+        yield from ((*row[:3], bool(row[3])) for row in self._database.execute(query, (DATA,)))
+
+    def unwanted(self) -> Iterator[str]:
+        """Names that another tool made, and that are of nothing that the source lists."""
+        query = "SELECT key FROM made WHERE key NOT IN (SELECT ? || key FROM source) ORDER BY key"
+        yield from (name for (name,) in self._database.execute(query, (DATA,)))
 
     def beside(self) -> str | None:
         """A key `a` beside which the source lists `a/b`, or None."""

@@ -36,6 +36,7 @@ class Complete(Frozen):
         objects, bytes: how many, and their size.
         changed, deleted: objects that were written anew, or deleted, between the listing and their copy.
         own_metadata: names of metadata that the server adds to what it copies; they count for nothing.
+        by_mc: objects that `mc mirror` copied, and whose copies held; None: it was not asked.
     """
 
     version: int = 1
@@ -53,6 +54,7 @@ class Complete(Frozen):
     deleted: int = 0
     own_metadata: Annotated[tuple[str, ...], BeforeValidator(tuple_of)] = ()
     description: str = ""
+    by_mc: int | None = None
 
 
 class Seal:

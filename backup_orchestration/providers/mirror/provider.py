@@ -34,10 +34,11 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.core.retention import PrunePlan
 from backup_orchestration.core.snapshot import KEY_PATTERN, Snapshot, snapshot_key
 from backup_orchestration.core.sources import Bucket as BucketSource
-from backup_orchestration.core.tools import Requirement
+from backup_orchestration.core.tools import Requirement, find
 from backup_orchestration.providers.access import access_commands
 from backup_orchestration.providers.base import (
     BackupSpec,
+    ByHand,
     Provider,
     PruneReport,
     Repository,
@@ -48,9 +49,10 @@ from backup_orchestration.providers.base import (
 )
 from backup_orchestration.providers.capture import empty_staging, naming_a_full_disk, require_space
 from backup_orchestration.providers.mirror import index
+from backup_orchestration.providers.mirror.at_once import WORKERS, in_order
 from backup_orchestration.providers.mirror.capturing import Capture
-from backup_orchestration.providers.mirror.copying import WORKERS, in_order
 from backup_orchestration.providers.mirror.layout import COMPLETE, REPOSITORY, Complete, Seal
+from backup_orchestration.providers.mirror.mc import MC, McMirror
 from backup_orchestration.providers.mirror.restoring import Restoring
 from backup_orchestration.stores.bucket import BucketObjects, Reached, reach
 
@@ -64,6 +66,10 @@ class MinioMirror(Provider):
     encryption: ClassVar[str] = "none"
     tools: ClassVar[tuple[Requirement, ...]] = ()
     sources: ClassVar[tuple[str, ...]] = ("bucket",)
+
+    def needs(self, policy: BackupPolicy) -> tuple[Requirement, ...]:
+        """See `Provider`."""
+        return (MC,) if isinstance(policy.source, BucketSource) and policy.source.engine == "mc" else ()
 
     def open(self, policy: BackupPolicy, destination: Destination, around: Surroundings) -> Repository:
         """See `Provider`."""
@@ -100,13 +106,16 @@ class MirrorRepository(Repository):
         """See `Repository`."""
         declared = self._policy.source
         assert isinstance(declared, BucketSource)  # noqa: S101 - see `sources`
+        program = find(MC).path if declared.engine == "mc" else None
         identity = self._open_or_create(create=spec.create)
         latest = self.latest()
         started, snapshot_id = self._around.now(), secrets.token_hex(4)
         key = snapshot_key(started, snapshot_id)
         source = reach(declared.place(f"{self._policy.target}: source"), self._around.secrets)
         with self._staging() as scratch, index.opened(scratch / "index.sqlite") as lists:
-            capture = Capture(declared, source, self._reached(key), lists, scratch, progress)
+            into = self._reached(key)
+            mc = McMirror(source, into, declared.prefix, self._around.secrets, scratch, program) if program else None
+            capture = Capture(declared, source, into, lists, scratch, progress, mc)
             captured = capture.run(latest.counts["objects"] if latest else None, started)
         record = Complete(
             target=self._policy.target,
@@ -122,6 +131,7 @@ class MirrorRepository(Repository):
             changed=captured.changed,
             deleted=captured.deleted,
             own_metadata=captured.own,
+            by_mc=captured.by_mc,
             description=self._policy.description,
         )
         self._objects().write(f"{key}/{COMPLETE}", self._seal().seal(record.model_dump(mode="json")))
@@ -182,13 +192,19 @@ class MirrorRepository(Repository):
         lines = [f"{key} was begun and never finished; pruning removes it" for key in begun]
         return [*lines, *(record for record in records.values() if isinstance(record, str))]
 
-    def restore_commands(self, snapshot: Snapshot) -> Sequence[str]:
+    def by_hand(self) -> ByHand:
         """See `Repository`."""
-        data = f"s3://{self._place.bucket}/{self._reached(snapshot.key).key('data/')}"
-        endpoint = shlex.quote(self._place.endpoint)
-        return (
-            *access_commands(self._place, self._around.secrets, "AWS_CA_BUNDLE"),
-            f"aws s3 cp --recursive --endpoint-url {endpoint} {shlex.quote(data)} ./restored/",
+        place = self._place
+        where = shlex.quote(f":s3:{place.bucket}/{place.prefix}")
+        return ByHand(
+            opening=(
+                *access_commands(place, self._around.secrets, "RCLONE_CA_CERT"),
+                "export RCLONE_S3_PROVIDER=Other RCLONE_S3_ENV_AUTH=true",
+                f"export RCLONE_S3_ENDPOINT={shlex.quote(place.endpoint)} RCLONE_S3_REGION={shlex.quote(place.region)}",
+            ),
+            listing=f"rclone lsf --recursive --max-depth 2 --include '/*/{COMPLETE}' {where}",
+            restoring=(f'rclone copy {where}/"$SNAPSHOT"/data ./restored',),
+            named_by="key",
         )
 
     def _open_or_create(self, *, create: bool) -> str:
@@ -267,6 +283,7 @@ class MirrorRepository(Repository):
                 "bytes": record.bytes,
                 "changed": record.changed,
                 "deleted": record.deleted,
+                **({} if record.by_mc is None else {"by_mc": record.by_mc}),
             },
             run_id=record.run_id,
             finished_at=record.finished_at,

@@ -134,7 +134,7 @@ class LoudRepository(Repository):
     def cry(self, *_):
         self.around.secrets.value(self.destination.password, "password")
         cry(NAMES)
-    backup = snapshots = restore = prune = restore_commands = cry
+    backup = snapshots = restore = prune = by_hand = cry
 
 class LoudProbe(ProbeKind):
     name, sources = "loud", ("files",)

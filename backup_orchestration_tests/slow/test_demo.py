@@ -68,12 +68,3 @@ def test_it_plays_again_after_one_that_was_broken_off(site, restic, start, until
     finally:
         assert site.cli("devlab", "down", "--purge").returncode == 0
     assert not (site.root / ".homelab").exists()
-
-
-def test_it_leaves_a_directory_alone_that_is_not_its_own(site, start):
-    mine = site.root / ".homelab" / "devlab" / "mine"
-    mine.parent.mkdir(parents=True)
-    mine.write_text("keep")
-    demo = start("devlab", "demo")
-    assert demo.end() == 1 and "was not made by the lab" in demo.said()
-    assert mine.read_text() == "keep" and len(list(mine.parent.iterdir())) == 1
