@@ -1,7 +1,7 @@
 # Needs git, make, CA certificates and Python 3.11 or newer; `setup` brings the rest, installing no package.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup install demo ui test test-root test-slow test-servers servers lint bench clean force
+.PHONY: help setup install demo ui test test-root test-slow test-servers servers lint bench bench-mirror clean force
 
 # The system's own Python first: a version manager's stand-in may be out of other users' reach.
 PYTHON ?= $(shell for p in /usr/bin/python3 python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -70,6 +70,9 @@ lint: setup ## Check style, types, imports and the shape of the code
 
 bench: setup ## Measure speed against the bare tools, side by side; BENCH=name runs one of them
 	$(BIN)/python -m bench $(BENCH)
+
+bench-mirror: ## The same as `make bench BENCH=mirror`; it needs `make servers`
+	$(MAKE) bench BENCH=mirror
 
 clean: ## Remove everything that `setup` and `test` made in this directory
 	rm -rf .venv .coverage .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -269,10 +269,15 @@ def moto():
 
 @pytest.fixture(scope="session")
 def small_parts():
-    """moto takes parts of any size from now on, so that objects in parts need not be large."""
+    """moto takes parts of any size, and no object is too small for a copy on the server, so that none need be large."""
     import moto.s3.models
 
-    moto.s3.models.S3_UPLOAD_PART_MIN_SIZE = 1
+    from backup_orchestration.providers.mirror import copying
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moto.s3.models, "S3_UPLOAD_PART_MIN_SIZE", 1)
+        patch.setattr(copying, "_SMALL", -1)
+        yield
 
 
 @pytest.fixture

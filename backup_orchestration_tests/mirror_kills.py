@@ -13,18 +13,20 @@ from backup_orchestration_tests.running import wait_until
 from backup_orchestration_tests.tools.faulty_store import FaultyStore
 
 HEADING = "Mirrors killed at the moment of a request"
+# Every run has an id of its own, also the one after a run that was killed when its snapshot was complete.
 CODE = """
 import sys
 from pathlib import Path
+from uuid import uuid4
 from backup_orchestration.homelab.load import load
 from backup_orchestration.operations.backup import backup
 from backup_orchestration.operations.prune import prune
 from backup_orchestration.operations.restore_test import restore_test
 homelab = load(Path(sys.argv[1]), {})
 if sys.argv[2] == "snapshot":
-    backup(homelab, "app/files", "killed")
+    backup(homelab, "app/files", str(uuid4()))
 elif sys.argv[2] == "restore test":
-    restore_test(homelab, "app/files", homelab.repository("app/files").latest().key, "killed")
+    restore_test(homelab, "app/files", homelab.repository("app/files").latest().key, str(uuid4()))
 else:
     prune(homelab, "app/files", force=2)
 """
@@ -82,7 +84,8 @@ def kill_and_repeat(root, moto, verb, moment, **small):
     begun = [line.partition(" ")[0] for line in mirror.repository.health()]
     if verb != "prune":
         again = run(mirror, verb)
-        assert (again.communicate(), again.returncode)[1] == 0
+        said = again.communicate()[1]
+        assert again.returncode == 0, said.decode()
     mirror.site.clock = lambda: datetime.now(UTC) + timedelta(days=2)  # what was begun is old enough to go
     prune(mirror.homelab, "app/files", silent, force=len(plan_for(mirror.homelab, "app/files").removed))
     mirror.site.clock = None

@@ -30,6 +30,20 @@ class Taken:
 Run = Callable[[], Taken]
 
 
+class FailedError(RuntimeError):
+    """A program ended with another exit code than 0.
+
+    Attributes:
+        words: the last line that it printed of an error, or the last one.
+    """
+
+    def __init__(self, code: int, argv: Sequence[str], printed: str) -> None:
+        super().__init__(f"exit code {code}: {' '.join(argv)}\n{printed}")
+        lines = [line for line in printed.splitlines() if line.strip()]
+        errors = [line for line in lines if "error" in line.lower()]
+        self.words = (errors or lines or [f"exit code {code}"])[-1].strip()
+
+
 @dataclass(frozen=True)
 class Result:
     """A number that a bench is made for.
@@ -61,12 +75,14 @@ class Report:
         conditions: cold or warm, sizes, how often: whatever the numbers hang on.
         taken: every run of each rival, by its name.
         results: the numbers that the bench is made for.
+        failed: the words of rivals that failed, by their names.
     """
 
     title: str
     conditions: str
     taken: Mapping[str, Sequence[Taken]]
     results: Sequence[Result] = field(default_factory=tuple)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """For people."""
@@ -76,10 +92,12 @@ class Report:
             numbers = (median(seconds), min(seconds), max(seconds), median(run.cpu for run in runs))
             rows.append((name, str(len(runs)), *(f"{number:.2f}" for number in numbers)))
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        widths[0] = max([widths[0], *map(len, self.failed)])
         table = [
             "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in pairs)
             for pairs in (list(enumerate(zip(row, widths, strict=True))) for row in rows)
         ]
+        table += [f"{name.ljust(widths[0])}  failed: {words}" for name, words in self.failed.items()]
         return [f"== {self.title}", self.conditions, "", *table, "", *map(str, self.results)]
 
 
@@ -92,7 +110,7 @@ def run(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd
         cwd: working directory.
 
     Raises:
-        RuntimeError: it ended with another exit code than 0; holds what it printed.
+        FailedError: it ended with another exit code than 0; holds what it printed.
     """
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -110,17 +128,33 @@ def run(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, cwd
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        words = " ".join(map(str, argv))
-        raise RuntimeError(f"exit code {process.returncode}: {words}\n{printed.decode(errors='replace')}")
+        raise FailedError(process.returncode, [*map(str, argv)], printed.decode(errors="replace"))
     return Taken(seconds, usage.ru_utime + usage.ru_stime)
 
 
-def in_turns(rivals: Mapping[str, Run], rounds: int) -> dict[str, list[Taken]]:
-    """Run each rival in each round, one after the other, so that what the machine does meanwhile meets all alike."""
+def in_turns(rivals: Mapping[str, Run], rounds: int, failed: dict[str, str] | None = None) -> dict[str, list[Taken]]:
+    """Run each rival in each round, one after the other, so that what the machine does meanwhile meets all alike.
+
+    Args:
+        rivals: ours first.
+        rounds: how often each runs.
+        failed: takes the words of a rival that fails, which is out then; None: whoever fails ends the bench, as ours
+            does always.
+
+    Raises:
+        FailedError: see `failed`.
+    """
     taken: dict[str, list[Taken]] = {name: [] for name in rivals}
+    ours = next(iter(rivals))
     for _ in range(rounds):
-        for name, action in rivals.items():
-            taken[name].append(action())
+        for name in list(taken):
+            try:
+                taken[name].append(rivals[name]())
+            except FailedError as error:
+                if failed is None or name == ours:
+                    raise
+                failed[name] = error.words
+                del taken[name]
     return taken
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from backup_orchestration_tests.s3_servers import Server, mc_for, rclone_for
@@ -44,6 +47,24 @@ class Services:
 contributor = Services()
 """
 
+# Prints the stages of one backup, and the seconds of each.
+_STAGES = """\
+import sys, time
+from pathlib import Path
+from backup_orchestration.homelab.load import load
+from backup_orchestration.operations.backup import backup
+homelab, seconds = load(Path(sys.argv[1]), {}), {}
+last, since = "open", time.monotonic()
+def tell(update):
+    global last, since
+    now = time.monotonic()
+    seconds[last] = seconds.get(last, 0) + now - since
+    last, since = update.stage, now
+backup(homelab, sys.argv[2], "of the bench", tell)
+seconds[last] = seconds.get(last, 0) + time.monotonic() - since
+print(", ".join(f"{stage} {took:.2f} s" for stage, took in seconds.items()))
+"""
+
 # Objects that are copied and checked at once, of rclone; mc finds its own number.
 _WORKERS = (8, 16, 32)
 
@@ -56,12 +77,14 @@ class Mirrors:
         server: it runs.
         bucket: the source.
         room: directory for installations.
+        workers: how many objects rclone copies and checks at once where it is fastest; 0 until it has run.
     """
 
     server: Server
     bucket: str
     room: Path
-    _made: int = field(default=0)
+    workers: int = 0
+    _made: int = 0
 
     def fill(self, count: int, size: int) -> None:
         """Make both buckets, and so many objects that do not compress, in thirty folders, with metadata."""
@@ -84,46 +107,52 @@ class Mirrors:
 
     def homelab(self) -> Taken:
         """The first backup of a new installation, as a person runs it: the whole command, its read-back included."""
-        name = self._name("homelab")
-        site = self._site(name)
-        taken = site.homelab("backup", "run", "--all")
-        shutil.rmtree(site.root)
-        self._remove(name)
-        return taken
+        with self._named("homelab") as name:
+            return self._site(name).homelab("backup", "run", "--all")
+
+    def stages(self) -> str:
+        """How long each stage of ours takes, in a run of its own: what the command costs besides is not in it."""
+        with self._named("homelab") as name:
+            words = [sys.executable, "-c", _STAGES, str(self._site(name).root / "homelab.toml"), TARGET]
+            return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
 
     def mc(self) -> Taken:
         """`mc mirror`, then `mc diff`."""
-        name = self._name("mc")
         argv = mc_for(self.room / "mc", s=self.server)
-        source, target = f"s/{self.bucket}/", f"s/{_BACKUPS}/{name}/"
-        taken = run([*argv, "mirror", "--quiet", source, target])
-        taken += run([*argv, "diff", source, target])
-        self._remove(name)
-        return taken
+        with self._named("mc") as name:
+            source, target = f"s/{self.bucket}/", f"s/{_BACKUPS}/{name}/"
+            taken = run([*argv, "mirror", "--quiet", source, target])
+            return taken + run([*argv, "diff", source, target])
 
-    def best_rclone(self) -> tuple[int, Callable[[], Taken]]:
+    def rclone(self) -> Taken:
         """`rclone copy`, then `rclone check`, with as many workers as are fastest here."""
-        seconds = {workers: self._rclone(workers).seconds for workers in _WORKERS}
-        best = min(_WORKERS, key=lambda workers: seconds[workers])
-        return best, lambda: self._rclone(best)
+        if not self.workers:
+            seconds = {workers: self._rclone(workers).seconds for workers in _WORKERS}
+            self.workers = min(_WORKERS, key=lambda workers: seconds[workers])
+        return self._rclone(self.workers)
 
     def _rclone(self, workers: int) -> Taken:
-        name = self._name("rclone")
         argv = self._rclone_words()
-        where = [f"s:{self.bucket}", f"s:{_BACKUPS}/{name}"]
-        fast = ["--transfers", workers, "--checkers", workers]
-        taken = run([*argv, "copy", *map(str, fast), "--no-traverse", "--s3-no-check-bucket", *where])
-        taken += run([*argv, "check", *map(str, fast), *where])
-        self._remove(name)
-        return taken
+        fast = ["--transfers", str(workers), "--checkers", str(workers)]
+        with self._named("rclone") as name:
+            where = [f"s:{self.bucket}", f"s:{_BACKUPS}/{name}"]
+            taken = run([*argv, "copy", *fast, "--no-traverse", "--s3-no-check-bucket", *where])
+            return taken + run([*argv, "check", *fast, *where])
 
     def _rclone_words(self) -> Sequence[str]:
         provider = {"MinIO": "Minio", "rclone": "Rclone"}[self.server.name]
         return rclone_for(self.room / "rclone", provider, s=self.server)
 
-    def _name(self, rival: str) -> str:
+    @contextmanager
+    def _named(self, rival: str) -> Iterator[str]:
+        """A name to copy to; what is there goes afterwards, so that every turn finds the same disk."""
         self._made += 1
-        return f"{rival}-{self.bucket}-{self._made}"
+        name = f"{rival}-{self.bucket}-{self._made}"
+        try:
+            yield name
+        finally:
+            shutil.rmtree(self.room / name, ignore_errors=True)
+            run([*self._rclone_words(), "purge", "--checkers", "16", f"s:{_BACKUPS}/{name}"])
 
     def _site(self, name: str) -> Site:
         root = self.room / name
@@ -136,8 +165,3 @@ class Mirrors:
         policy = {"bucket": self.bucket, "ca": str(self.server.ca) if self.server.ca else None, "target": TARGET}
         (root / "services.py").write_text(_SERVICES.format(**policy, **where))
         return Site(root)
-
-    def _remove(self, name: str) -> None:
-        """What was copied, so that every turn finds the same disk."""
-        argv = self._rclone_words()
-        run([*argv, "purge", "--checkers", "16", f"s:{_BACKUPS}/{name}"])

@@ -5,10 +5,14 @@ import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from backup_orchestration.providers.mirror.answers import Attributes, headers_of
+from backup_orchestration.providers.mirror.trial import tried
+from backup_orchestration.stores.bucket import Reached
 from backup_orchestration.stores.quick_client import Endpoint, QuickClient
 from backup_orchestration_tests.s3_servers import ACCESS, REGION, SECRET
 
@@ -16,7 +20,13 @@ KEYS = (
     "plain", "a b", "a+b", "100%", "%41", "q?x=1&y#z", "ünï", "u\u0308ni", "日本語/🎉", "quote'\"<>&", "star*~()!",
     "semi;colon,comma", "back\\slash", "dots/./x", "dots/../x", "double//slash", "tail/", "tab\tkey",
 )  # fmt: skip
-TYPES = {"ContentType": "text/x-odd; charset=utf-8", "CacheControl": "max-age=60", "ContentLanguage": "de"}
+EXPIRES = "Wed, 21 Oct 2037 07:28:00 GMT"
+TYPES = {
+    "ContentType": "text/x-odd; charset=utf-8",
+    "CacheControl": "max-age=60",
+    "ContentLanguage": "de",
+    "Expires": EXPIRES,
+}
 READ = ("ETag", "ContentLength", "CacheControl", "ContentEncoding", "ContentLanguage", "ContentType")
 
 
@@ -38,6 +48,7 @@ def lower(metadata):
 def same(ours, theirs):
     assert {name: ours.get(name) for name in READ} == {name: theirs.get(name) for name in READ}
     assert lower(ours["Metadata"]) == lower(theirs["Metadata"])
+    assert headers_of(ours) == headers_of(theirs)  # Expires as well, which boto3 makes a time of
 
 
 def refused(full, key):
@@ -87,6 +98,36 @@ def test_tags_are_as_boto3_says(bucket):
     told = client.get_object_tagging(**asked)["TagSet"]
     assert sorted(told, key=str) == sorted(full.get_object_tagging(**asked)["TagSet"], key=str)
     assert {tag["Key"]: tag["Value"] for tag in told} == {"a": "1", "b": "x +"}
+
+
+@pytest.mark.only_servers("MinIO", "versitygw", "moto")
+def test_a_copy_gets_what_it_is_told(bucket):
+    """And nothing of its source. rclone's keeps both, which a mirror's trial finds out."""
+    full, client, source = bucket.client(), quick(bucket, bucket.client()), {"Bucket": "quick", "Key": "source"}
+    told = Attributes({"ContentType": "text/x-new"}, {"new": "1"}, {"new": "1"})
+    full.put_object(**source, Body=b"x", ContentType="text/x-old", Metadata={"old": "1"}, Tagging="old=1")
+    for number, attributes in enumerate((told, replace(told, tags={}))):
+        copy = {"Bucket": "quick", "Key": f"copy-{number}"}
+        client.copy_object(**copy, CopySource=source, **attributes.replacing(tags=True))
+        kept = full.head_object(**copy)
+        assert kept["ContentType"] == "text/x-new"
+        assert lower(kept["Metadata"]) == {"new": "1"}
+        tags = full.get_object_tagging(**copy)["TagSet"]
+        assert {tag["Key"]: tag["Value"] for tag in tags} == attributes.tags
+
+
+def test_a_trial_finds_out_whose_copies_get_what_they_are_told(bucket):
+    place = bucket.bucket("quick")
+    assert tried(Reached(place, quick(bucket, bucket.client())), "trial/", None).replaces == (bucket.name != "rclone")
+
+
+@pytest.mark.only_servers("rclone")
+def test_a_server_that_gives_the_object_for_its_tags_is_not_read_to_the_end(bucket):
+    """Nor asked again by boto3: for a large object that took seconds."""
+    bucket.client().put_object(Bucket="quick", Key="large", Body=bytes(1 << 20))
+    with pytest.raises(ClientError, match="NotImplemented") as raised:
+        quick(bucket).get_object_tagging(Bucket="quick", Key="large")
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
 
 
 def pages(client, **asked):

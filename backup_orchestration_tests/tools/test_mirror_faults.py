@@ -100,6 +100,28 @@ def test_an_object_that_changes_once_is_copied_as_it_is_then(mirror, moto, monke
     assert stored["Body"].read() == b"another body"
 
 
+@pytest.mark.parametrize("size", [10, 100_000], ids=["small", "copied on the server"])
+def test_attributes_that_change_during_the_copy_are_those_of_one_moment(mirror, monkeypatch, size):
+    """The bytes stay, and so does the ETag: nothing but the server's copy would tell the difference."""
+    body = b"x" * size
+    mirror.put("k/05", body, Metadata={"m": "1"}, ContentType="text/x-1", Tagging="t=1")
+    real, met = copying._Copier._attributes, []
+
+    def attributes(self, task, answer):
+        found = real(self, task, answer)
+        if task.key == "k/05":
+            mirror.put("k/05", body, Metadata={"m": "2"}, ContentType="text/x-2", Tagging="t=2")
+            met.append(task.key)
+        return found
+
+    monkeypatch.setattr(copying._Copier, "_attributes", attributes)
+    snapshot = mirror.backup()
+    assert met == ["k/05"]
+    kept = mirror.store.head_object(Bucket=mirror.backups, Key=mirror.prefix(snapshot) + "data/k/05")
+    assert (kept["Metadata"], kept["ContentType"]) == ({"m": "1"}, "text/x-1")
+    assert mirror.restore_test().passed
+
+
 def test_an_object_that_changes_again_and_again_is_an_error(mirror, monkeypatch):
     bodies = iter([b"one", b"two!", b"three"])
     meddling(monkeypatch, lambda: mirror.put("k/05", next(bodies)), times=3)

@@ -8,6 +8,7 @@ from faulty_store import S3Server
 from backup_orchestration.core import tools
 from backup_orchestration.core.errors import StoreError
 from backup_orchestration.devlab.needs import RCLONE
+from backup_orchestration.providers.mirror import copying
 from backup_orchestration_tests.conftest import needed
 from backup_orchestration_tests.mirrors import MirrorSite
 
@@ -45,6 +46,25 @@ def test_what_it_holds_comes_back(tmp_path, rclone, host):
     file.write_bytes(b"x" * file.stat().st_size)
     evidence = mirror.restore_test()
     assert evidence.reason.startswith("restore: 'plain.txt' has other bytes")
+
+
+def test_metadata_that_changes_during_the_copy_is_seen(tmp_path, rclone, monkeypatch):
+    """This server gives a copy what its source has by then as well, whatever it is told."""
+    mirror, body, met = MirrorSite(tmp_path, rclone.url), b"x" * 100_000, []
+    mirror.put("k", body, Metadata={"m": "1"})
+    real = copying._Copier._attributes
+
+    def attributes(self, task, answer):
+        found = real(self, task, answer)
+        if not met:
+            mirror.put("k", body, Metadata={"m": "1", "n": "2"})
+            met.append(task.key)
+        return found
+
+    monkeypatch.setattr(copying._Copier, "_attributes", attributes)
+    mirror.backup()
+    evidence = mirror.restore_test()
+    assert evidence.passed, evidence.reason
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from backup_orchestration.stores.bucket import Reached
 
-HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType")
+HEADERS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentLanguage", "ContentType", "Expires")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,11 @@ class Attributes:
         tagging = {"Tagging": urlencode(self.tags)} if self.tags else {}
         return {**self.headers, "Metadata": dict(self.metadata), **tagging}
 
+    def replacing(self, *, tags: bool) -> dict[str, Any]:
+        """As a copy on the server takes them, instead of what its source has by then; `tags`: the server knows them."""
+        directives = {"MetadataDirective": "REPLACE", **({"TaggingDirective": "REPLACE"} if tags else {})}
+        return {**directives, **self.arguments()}
+
 
 def is_md5(answer: Mapping[str, Any]) -> bool:
     """Whether the ETag of this answer is made of MD5s: not of what is encrypted with keys of a key service."""
@@ -35,7 +40,10 @@ def is_md5(answer: Mapping[str, Any]) -> bool:
 
 def headers_of(answer: Mapping[str, Any]) -> dict[str, str]:
     """Content type and its like."""
-    return {name: str(answer[name]) for name in HEADERS if answer.get(name)}
+    found = {name: str(answer[name]) for name in HEADERS if answer.get(name)}
+    if expires := answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("expires"):
+        found["Expires"] = expires  # boto3 makes a time of it, or nothing, and not the text that was stored
+    return found
 
 
 def metadata_of(answer: Mapping[str, Any], own: Collection[str] = ()) -> dict[str, str]:

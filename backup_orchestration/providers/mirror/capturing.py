@@ -88,14 +88,18 @@ class Capture:
                 bytes; names the key.
             ToolError: mc could not be used.
         """
+        self._progress(Update("list"))
         count = list_before(self._source, self._declared, self._index, before)
+        self._progress(Update("trial"))
         means = tried(self._destination, self._prefix + TRIAL, self._index.beside())
         self._copy(self._with_source(means), count)
+        self._progress(Update("list again"))
         list_after(self._source, self._declared, self._index, started)
         self._read_back()
         objects, size = self._index.totals()
         if not objects:
             raise SourceError(f"{self._declared.summary}: every object was deleted while it was copied")
+        self._progress(Update("manifest"))
         by_mc = self._by_mc if self._mc else None
         return Captured(self._store_manifest(), objects, size, self._changed, self._deleted, means.own, by_mc)
 
@@ -114,6 +118,7 @@ class Capture:
         return replace(known, on_server=True)
 
     def _copy(self, means: Means, count: int) -> None:
+        self._progress(Update("copy"))
         error = self._let_mc_copy(self._mc, means) if self._mc else ""
         tasks = (self._task(*wanted) for wanted in self._index.wanted())
         missed = self._pass(tasks, means, count)

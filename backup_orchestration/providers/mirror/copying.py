@@ -8,24 +8,22 @@ from __future__ import annotations
 import hashlib
 import math
 from base64 import b64encode
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, TypeVar
 
 from backup_orchestration.core.errors import StoreError
 from backup_orchestration.providers.mirror.answers import Attributes, headers_of, is_md5, metadata_of, tags_of
+from backup_orchestration.providers.mirror.at_once import WORKERS, in_order
 from backup_orchestration.providers.mirror.streaming import Stream, parts_digest, said
 from backup_orchestration.stores.bucket import Reached
 
-In = TypeVar("In")
-Out = TypeVar("Out")
-WORKERS = 16
+Part = TypeVar("Part")
 # In one request and in memory up to this size; for each worker.
 _WHOLE = 8 << 20
+# Up to this size, to get an object and to put it takes no longer than to ask for it and to have it copied.
+_SMALL = 64 << 10
 _PART = 16 << 20
 _LARGEST_PART = 64 << 20
 _MOST_PARTS = 10_000
@@ -88,6 +86,8 @@ class Means:
 
     Attributes:
         on_server: the destination's server can read the source.
+        replaces: it gives a copy the metadata and tags that it is told, and none that the source has by then; where it
+            does not, as rclone's, each copy is asked for what it has.
         md5: the destination's ETags are MD5s.
         tags: the destination keeps tags.
         source_tags: the source's server knows tags.
@@ -96,6 +96,7 @@ class Means:
     """
 
     on_server: bool = False
+    replaces: bool = True
     md5: bool = True
     tags: bool = True
     source_tags: bool = True
@@ -128,20 +129,6 @@ def copy_all(
     return in_order(copier.copy, tasks, workers)
 
 
-def in_order(work: Callable[[In], Out], items: Iterable[In], workers: int = WORKERS) -> Iterator[Out]:
-    """Results of what several threads do at once, in the order of the items, of which few are held at a time."""
-    pending: deque[Future[Out]] = deque()
-    remaining = iter(items)
-    with ThreadPoolExecutor(workers, "objects") as pool:
-        try:
-            pending.extend(pool.submit(work, item) for item in islice(remaining, workers * 4))
-            while pending:
-                yield pending.popleft().result()
-                pending.extend(pool.submit(work, item) for item in islice(remaining, 1))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 class _Copier:
     def __init__(self, source: Reached, destination: Reached, means: Means, judge: Judge | None) -> None:
         self._source, self._destination, self._means, self._judge = source, destination, means, judge
@@ -161,7 +148,7 @@ class _Copier:
         if first and (made := self._made(task)):
             return made
         # What a server cannot copy it may hold all the same: versitygw and keys that end in a slash.
-        on_server = self._means.on_server and first and not task.digest
+        on_server = self._means.on_server and first and not task.digest and task.size > _SMALL
         copied = self._on_server(task) if on_server else None
         return copied or self._through_here(task)
 
@@ -180,17 +167,28 @@ class _Copier:
         if "-" not in task.etag:
             answer = self._destination.ask(
                 lambda: self._destination.client.copy_object(
-                    Bucket=self._destination.place.bucket, Key=task.to, **self._copy_source(task)
+                    Bucket=self._destination.place.bucket,
+                    Key=task.to,
+                    **self._copy_source(task),
+                    **attributes.replacing(tags=self._means.tags),
                 ),
                 task.key,
             )
             etag = str(answer["CopyObjectResult"]["ETag"]).strip('"')
-            return Copied(task, etag, f"md5:{etag}", attributes) if etag == task.etag else None
+            same = etag == task.etag and (self._means.replaces or self._was_given(task, attributes))
+            return Copied(task, etag, f"md5:{etag}", attributes) if same else None
         parts = self._parts(task)
         if not parts:
             return None
         etag = self._put_parts(task, attributes, _ranges(parts), self._copy_part)
         return Copied(task, etag, parts_digest(parts, etag), attributes) if etag == task.etag else None
+
+    def _was_given(self, task: Task, attributes: Attributes) -> bool:
+        """Whether a copy has what its source had when it was asked: a server may keep what was there by then."""
+        where = {"Bucket": self._destination.place.bucket, "Key": task.to}
+        head = self._store(lambda: self._destination.client.head_object(**where))
+        tags = tags_of(self._destination, task.to, head, self._means.counts_tags) if self._means.tags else {}
+        return Attributes(headers_of(head), metadata_of(head, self._means.own), tags) == attributes
 
     def _through_here(self, task: Task) -> Copied:
         answer = self._ask_source("get_object", task)
@@ -270,7 +268,7 @@ class _Copier:
         return etag
 
     def _put_parts(
-        self, task: Task, attributes: Attributes, parts: Iterable[In], put: Callable[..., tuple[str, str]]
+        self, task: Task, attributes: Attributes, parts: Iterable[Part], put: Callable[..., tuple[str, str]]
     ) -> str:
         where = {"Bucket": self._destination.place.bucket, "Key": task.to}
         client = self._destination.client

@@ -50,8 +50,8 @@ from backup_orchestration.providers.base import (
 )
 from backup_orchestration.providers.capture import empty_staging, naming_a_full_disk, require_space
 from backup_orchestration.providers.mirror import index
+from backup_orchestration.providers.mirror.at_once import WORKERS, in_order
 from backup_orchestration.providers.mirror.capturing import Capture
-from backup_orchestration.providers.mirror.copying import WORKERS, in_order
 from backup_orchestration.providers.mirror.layout import COMPLETE, REPOSITORY, Complete, Seal
 from backup_orchestration.providers.mirror.mc import MC, McMirror
 from backup_orchestration.providers.mirror.restoring import Restoring

@@ -15,8 +15,9 @@ from backup_orchestration.core.progress import Progress, Update, silent
 from backup_orchestration.providers.capture import naming_a_full_disk
 from backup_orchestration.providers.mirror import index as indexes
 from backup_orchestration.providers.mirror.answers import Attributes, headers_of, metadata_of, tags_of
+from backup_orchestration.providers.mirror.at_once import in_order
 from backup_orchestration.providers.mirror.capturing import fill_stored
-from backup_orchestration.providers.mirror.copying import Missed, Task, copy_all, in_order
+from backup_orchestration.providers.mirror.copying import Missed, Task, copy_all
 from backup_orchestration.providers.mirror.layout import DATA, LONG, Complete
 from backup_orchestration.providers.mirror.trial import tried
 from backup_orchestration.stores.bucket import Reached

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from backup_orchestration.core.errors import StoreError
-from backup_orchestration.providers.mirror.answers import headers_of, metadata_of
+from backup_orchestration.providers.mirror.answers import Attributes, headers_of, metadata_of, tags_of
 from backup_orchestration.providers.mirror.copying import Means
 from backup_orchestration.stores.bucket import Reached
 
@@ -33,11 +33,12 @@ def tried(destination: Reached, prefix: str, beside: str | None) -> Means:
         own = {added for name in ("object", "copy") for added in trial.require_attributes(name)}
         md5 = trial.head("copy")["ETag"].strip('"') == hashlib.md5(_BODY, usedforsecurity=False).hexdigest()
         tags, counts = trial.tags()
+        replaces = trial.replaces(tags=tags)
         if beside is not None:
             trial.require_beside(beside)
     finally:
         trial.clear()
-    return Means(md5=md5, tags=tags, counts_tags=counts, own=tuple(sorted(own)))
+    return Means(md5=md5, replaces=replaces, tags=tags, counts_tags=counts, own=tuple(sorted(own)))
 
 
 class _Trial:
@@ -49,9 +50,9 @@ class _Trial:
         self._ask("put_object", name, **arguments)
         self._made.append(name)
 
-    def copy(self, name: str, to: str) -> None:
+    def copy(self, name: str, to: str, **arguments: Any) -> None:
         source = {"Bucket": self._bucket.place.bucket, "Key": self._prefix + name}
-        self._ask("copy_object", to, CopySource=source)
+        self._ask("copy_object", to, CopySource=source, **arguments)
         self._made.append(to)
 
     def head(self, name: str) -> Any:
@@ -78,6 +79,20 @@ class _Trial:
         kept = {item["Key"]: item["Value"] for item in found} == _TAGS
         headers = self.head("tagged")["ResponseMetadata"]["HTTPHeaders"]
         return kept, headers.get("x-amz-tagging-count") == "1"
+
+    def replaces(self, *, tags: bool) -> bool:
+        """Whether a copy gets the content type, metadata and tags that it is told, and none of its source's."""
+        told = Attributes({"ContentType": f"{_TYPE}-2"}, {"homelab-other": "2"}, {"homelab-other": "2"} if tags else {})
+        name = "tagged" if tags else "object"
+        try:
+            self.copy(name, "replaced", **told.replacing(tags=tags))
+            found = self.head("replaced")
+            kept = tags_of(self._bucket, self._prefix + "replaced", found, counts=not tags)
+        except StoreError:
+            return False
+        metadata = metadata_of(found)
+        same = told.metadata.items() <= metadata.items() and not metadata.keys() & _METADATA.keys()
+        return same and headers_of(found).get("ContentType") == f"{_TYPE}-2" and kept == told.tags
 
     def require_beside(self, key: str) -> None:
         try:
