@@ -285,6 +285,7 @@ def test_a_server_of_a_container_that_is_seen_from_here(cluster, postgres, say, 
         ("\0\xff\n", "which is not seen here"),
         ("-1\n", "names process -1, which is not seen here"),
     ],
+    ids=["gone", "another program", "empty", "no text", "negative"],  # process ids differ between pytest's workers
 )
 def test_what_cannot_be_known_is_said(cluster, say, text, words):
     site, data = cluster
