@@ -45,8 +45,14 @@ class Started:
             )  # fmt: skip
 
     def end(self, seconds=150):
-        """Wait for its exit code."""
-        return self.process.wait(seconds)
+        """Wait for its exit code; one that does not end is killed, and told of with what it said and who was alive."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            alive = family(self.site)
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            raise AssertionError(f"not ended after {seconds} s; alive: {alive}; it said:\n{self.said()}") from None
 
     def said(self):
         return self.out.read_text() + self.err.read_text()
