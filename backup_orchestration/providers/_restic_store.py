@@ -4,6 +4,9 @@ restic asks a store that fails for a quarter of an hour, for each thing it wants
 tells of every attempt on stderr, so it can be stopped when one of them has failed for longer than somebody has
 patience. A source or an upload that is only slow makes no such lines, and has all the time it wants.
 
+A backup whose upload has failed for good, e.g. because the disk is full, ends with that. restic 0.18.0 sometimes does
+not: it waits for itself for ever (seen 3 times in 100, `errgroup.Wait` in `archiver.Snapshot`). It is stopped then.
+
 Lines: restic's internal/global/global.go ("returned error, retrying after", "operation successful after", "failed").
 """
 
@@ -14,7 +17,9 @@ import time
 from collections.abc import Callable
 from threading import Lock
 
-_FAILS = re.compile(r"(?P<what>\w+\(.*?\)) (?:returned error, retrying after [^:]+|failed): (?P<why>.*)")
+_FAILS = re.compile(r"(?P<what>\w+\(.*?\)) (?:returned error, retrying after [^:]+|(?P<for_good>failed)): (?P<why>.*)")
+# How long restic has to end after an upload has failed for good; it takes a second.
+_ENDS_SECONDS = 20.0
 # The store has answered then.
 _ABSENT = re.compile(r"does not exist|no such file or directory|not found|\b404\b")
 _RECOVERS = re.compile(r"(?P<what>\w+\(.*?\)) operation successful after \d+ retries")
@@ -35,7 +40,7 @@ class StoreWatch:
         self._patience = patience
         self._tell = tell
         self._clock = clock
-        self._failing: dict[str, tuple[float, str]] = {}
+        self._failing: dict[str, tuple[float, str]] = {}  # until when it may, and why it does
         self._told = False
         self._lock = Lock()
 
@@ -43,9 +48,11 @@ class StoreWatch:
         """A line of stderr."""
         failure = _FAILS.search(line)
         if failure and not _ABSENT.search(failure["why"]):
+            lost = failure["for_good"] and failure["what"].startswith("Save(")
+            limit = self._clock() + (min(self._patience, _ENDS_SECONDS) if lost else self._patience)
             with self._lock:
-                since, _ = self._failing.get(failure["what"], (self._clock(), ""))
-                self._failing[failure["what"]] = (since, failure["why"])
+                until, _ = self._failing.get(failure["what"], (limit, ""))
+                self._failing[failure["what"]] = (min(until, limit), failure["why"])
                 first, self._told = not self._told, True
             if first:
                 self._tell(failure["why"])
@@ -56,7 +63,7 @@ class StoreWatch:
     def hopeless(self) -> bool:
         """Whether something has failed for too long."""
         with self._lock:
-            return any(self._clock() - since >= self._patience for since, _ in self._failing.values())
+            return any(self._clock() >= until for until, _ in self._failing.values())
 
     @property
     def reason(self) -> str:

@@ -79,6 +79,18 @@ def test_a_refusal_that_restic_does_not_repeat_is_a_reason(watch):
     assert not watch.hopeless()
 
 
+def test_a_backup_whose_upload_is_refused_has_to_end(watch, clock):
+    """restic 0.18.0 does not always end, with a full disk for example. A read that failed may be gone without."""
+    watch.hear(f"{LOAD} {REFUSED}")
+    clock.now += 30
+    assert not watch.hopeless()
+    watch.hear(f"{SAVE} failed: write /b/data/aa: no space left on device")
+    clock.now += 19
+    assert not watch.hopeless()
+    clock.now += 1
+    assert watch.hopeless()
+
+
 @pytest.mark.parametrize(
     "why", ["The specified key does not exist.", "open /b/locks/aa: no such file or directory", "404 Not Found"]
 )
