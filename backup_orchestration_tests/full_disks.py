@@ -149,7 +149,8 @@ def look(case, template, tmp_path, home, matrix):
         assert "app/files: failed: " in said and expected in said, said
         assert "defect" not in said and "Traceback" not in said
         found = left(disk.seen)
-        assert not found
+        # A restic that does not end by itself and is killed leaves its lock, which the next command takes away.
+        assert set(found) <= ({"lock"} if case is store_fills_up else set()), found
         assert disk.json("list") == before
         disk.move()
     assert json.loads(site.cli("backup", "list", "--json").stdout) == before
