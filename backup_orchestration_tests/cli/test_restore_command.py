@@ -54,7 +54,8 @@ def test_the_plan_says_everything_and_touches_nothing(proven, say):
         "size       16,388 bytes; ",
         "probes     files, on a copy\n",
         "duration   the last restore test restored in 0.0 s for 16,388 bytes\n",
-        f"cp -a {proven.root}/backups/fake-app-files/snapshots/{old.snapshot_id}/tree restored\n",
+        f"SNAPSHOT={old.snapshot_id}\n",
+        f'cp -a {proven.root}/backups/fake-app-files/snapshots/"$SNAPSHOT"/tree restored\n',
     ):
         assert words in said.out
     assert "WARNING" not in said.out and new.key not in said.out
