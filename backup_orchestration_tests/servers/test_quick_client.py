@@ -231,6 +231,7 @@ def test_many_threads_share_it(bucket, caplog):
         client.head_object(**asked)
         return with_body["Body"].read() == body
 
+    assert turn(200)  # alone: rclone's server fails where two make the folder at once, and the full client asks again
     with caplog.at_level(logging.ERROR), ThreadPoolExecutor(16) as pool:
         assert all(pool.map(turn, range(200)))
 
