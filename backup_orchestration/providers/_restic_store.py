@@ -5,7 +5,7 @@ tells of every attempt on stderr, so it can be stopped when one of them has fail
 patience. A source or an upload that is only slow makes no such lines, and has all the time it wants.
 
 A backup whose upload has failed for good, e.g. because the disk is full, ends with that. restic 0.18.0 sometimes does
-not: it waits for itself for ever (seen 3 times in 100, `errgroup.Wait` in `archiver.Snapshot`). It is stopped then.
+not: it waits for itself for ever (seen 3 times in some 80, `errgroup.Wait` in `archiver.Snapshot`). It is stopped then.
 
 Lines: restic's internal/global/global.go ("returned error, retrying after", "operation successful after", "failed").
 """
